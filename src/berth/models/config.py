@@ -1,0 +1,60 @@
+"""The numbers that make one architecture a model, whichever file they were read from. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class ConfigError(ValueError):
+    """A model's configuration is missing, malformed or of an architecture we do not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RopeScaling:
+    """How rotary frequencies are stretched: "linear", or "llama3" (Llama 3.1's scheme)."""
+
+    kind: str
+    factor: float
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position: int = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """One decoder-only transformer of the Llama family."""
+
+    architecture: str  # "llama", "mistral", "qwen2", "qwen3"
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    max_position: int  # tokens of context that the model was trained for
+    norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None
+    # Meta rotates neighbouring pairs (0,1),(2,3)…; Hugging Face rotates halves (0,d/2),(1,d/2+1)…
+    # and permutes wq and wk to match. We keep either file's weights as they are.
+    rope_interleaved: bool = False
+    # Tokens that a layer's attention looks back, itself included; None: all. One entry a layer.
+    windows: tuple[int | None, ...] = ()
+    qkv_bias: bool = False
+    out_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    tie_embeddings: bool = False
+    bos_id: int | None = None
+    eos_ids: tuple[int, ...] = ()
+    dtype: str = "bfloat16"  # as stored
+
+    def window(self, layer: int) -> int | None:
+        """How far back `layer` looks, in tokens; None where it sees everything."""
+        return self.windows[layer] if self.windows else None
+
+    def degrees(self) -> list[int]:
+        """The tensor-parallel degrees that divide heads, kv heads, vocabulary and MLP."""
+        sizes = (self.num_heads, self.num_kv_heads, self.vocab_size, self.intermediate_size)
+        return [d for d in range(1, self.num_kv_heads + 1) if all(s % d == 0 for s in sizes)]

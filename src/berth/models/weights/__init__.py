@@ -1,0 +1,1 @@
+"""Weight sources: Meta checkpoints and Hugging Face folders, memory-mapped."""

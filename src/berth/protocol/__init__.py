@@ -1,0 +1,1 @@
+"""The typed messages between the server and its engine processes."""

@@ -1,0 +1,34 @@
+"""What a server decides about its engine, handed to the engine process as one JSON argument."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine, all its ranks. Validated by the server before a process is started."""
+
+    model: str  # folder of the weights
+    socket: str  # Unix socket where the supervisor of this node listens
+    engine: Literal["native"] = "native"
+    tokenizer: str | None = None  # file, where it is not in the folder
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    # The host's cores shared between the ranks of this node where None.
+    threads: int | None = None
+    max_model_len: int | None = None  # tokens; None: the model's own, as far as the cache reaches
+    max_num_seqs: int = 64  # sequences in one step
+    max_batch_tokens: int = 1024  # positions computed in one step (prefill chunks and decodes)
+    block_size: int = 16  # tokens of one KV block
+    kv_cache_bytes: int | None = None  # per rank; None: sized from what memory is left
+    memory_fraction: float = 0.85  # of the device's memory that weights and cache may take
+    prefix_caching: bool = True
+    degree: int = 1  # tensor-parallel degree, over all nodes
+    heartbeat_seconds: float = 0.5
+    # Random weights of this seed instead of the folder's tensors: for benchmarks.
+    random_weights: int | None = None

@@ -1,0 +1,62 @@
+"""Framing on a stream socket: four bytes of big-endian length, then one msgpack message.
+
+Both ends share these codecs; who reads how (asyncio in the server, a thread in the engine) is
+theirs.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from berth.protocol.messages import FromEngine, ToEngine
+
+# A frame holds at most one step's deltas or one prompt; anything longer is a broken peer.
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+
+_LENGTH = struct.Struct(">I")
+_encoder = msgspec.msgpack.Encoder()
+decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
+decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode
+
+
+class ProtocolError(Exception):
+    """The peer sent bytes that are no frame of this protocol."""
+
+
+def frame(message: ToEngine | FromEngine) -> bytes:
+    """Encode one message with its length prefix."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameReader:
+    """Cuts a byte stream into message bodies. Feed it what arrived; iterate what is complete."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield each complete body, in order; keep the rest for the next call.
+
+        Raises:
+            ProtocolError: a length prefix above MAX_FRAME_BYTES.
+        """
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while len(buffer) - start >= _LENGTH.size:
+                (length,) = _LENGTH.unpack_from(buffer, start)
+                if length > MAX_FRAME_BYTES:
+                    raise ProtocolError(f"frame of {length} bytes exceeds {MAX_FRAME_BYTES}")
+                end = start + _LENGTH.size + length
+                if len(buffer) < end:
+                    break
+                body = bytes(buffer[start + _LENGTH.size : end])
+                start = end
+                yield body
+        finally:
+            del buffer[:start]

@@ -1,0 +1,1 @@
+"""One small file per HTTP dialect: parse, hand to serving, render."""
