@@ -1,0 +1,52 @@
+"""One model, served: what a dialect may ask for. (Interface; see the implementation below.)"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from berth.serving.request import Answer, Message, Options, Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The service's state. Ready is true only while an engine answers and we are not draining."""
+
+    state: str  # "starting" | "loading" | "ready" | "restarting" | "draining" | "failed"
+    detail: str  # a sentence
+    ready: bool
+    load_fraction: float | None = None
+    engine_restarts: int = 0
+
+
+class Generation(Protocol):
+    """One running request. Iterate it, or await `answer()`; closing it early cancels it."""
+
+    prompt_tokens: int
+    cached_tokens: int  # known once the first piece arrived
+
+    def __aiter__(self) -> AsyncIterator[Piece]: ...
+    async def answer(self) -> Answer: ...
+    def cancel(self) -> None: ...
+
+
+class Service(Protocol):
+    """What the server's dialects see of a model."""
+
+    model_id: str
+    created: int  # unix seconds
+    max_model_len: int
+
+    def health(self) -> Health: ...
+    def render_chat(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the dialog in the model's chat template. Raises InvalidRequest."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a plain prompt, beginning-of-sequence included. Raises InvalidRequest."""
+        ...
+
+    def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> Generation:
+        """Validate, admit and start. Raises InvalidRequest, Overloaded or Unavailable."""
+        ...
