@@ -30,5 +30,3 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     prefix_caching: bool = True
     degree: int = 1  # tensor-parallel degree, over all nodes
     heartbeat_seconds: float = 0.5
-    # Random weights of this seed instead of the folder's tensors: for benchmarks.
-    random_weights: int | None = None

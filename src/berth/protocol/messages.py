@@ -122,7 +122,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     load_seconds: float
 
 
-class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", array_like=True):
+class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
     """Sent by a thread of every rank twice a second, whatever its main thread does.
 
     `work` counts what the main thread has done (layers and idle waits). It is how a supervisor

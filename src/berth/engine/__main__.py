@@ -1,0 +1,49 @@
+"""`python -m berth.engine --config JSON`: one rank. Started by the server, alone or by torchrun."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+
+import msgspec
+
+from berth.engine.link import Link
+from berth.protocol.config import EngineConfig
+from berth.protocol.messages import Fatal
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m berth.engine", description=__doc__)
+    parser.add_argument("--config", required=True, help="EngineConfig as JSON")
+    config = msgspec.json.decode(parser.parse_args().config, type=EngineConfig)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    # The server decides when an engine ends; a Ctrl-C in its terminal reaches us as well.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    rank = int(os.environ.get("RANK", "0"))
+    link = Link.connect(config.socket, rank, config.heartbeat_seconds)
+    from berth.engine import worker  # torch: only once the supervisor can see us starting
+
+    try:
+        worker.run(config, link)
+    except Exception as error:
+        link.send(Fatal(rank, f"{type(error).__name__}: {error}", retry=not _is_final(error)))
+        logging.exception("rank %d cannot go on", rank)
+        worker.exit_now(1)
+    worker.exit_now(0)
+    return 0
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether a fresh process would fail the same way: the folder, the numbers, the memory."""
+    from berth.engine.memory import DoesNotFit
+    from berth.models.config import ConfigError
+    from berth.models.weights.source import WeightError
+
+    return isinstance(error, ConfigError | WeightError | DoesNotFit | ValueError)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Where the engine runs and in which number format, where nobody said."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from berth.protocol.config import Device, Dtype
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(wanted: Device) -> torch.device:
+    """This rank's device. Raises ValueError where a GPU is wanted and none is there."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError("device is cuda, but no CUDA GPU is available; try --device cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if local_rank >= torch.cuda.device_count():
+        raise ValueError(
+            f"rank {local_rank} of this node needs a GPU of its own, and the node has "
+            f"{torch.cuda.device_count()}"
+        )
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def choose_dtype(wanted: Dtype, stored: str, device: torch.device) -> torch.dtype:
+    """The element type of weights, activations and cache.
+
+    "auto" keeps what is stored where the device computes it well: on CPU that is bfloat16 where
+    it has instructions for it, for float16 weights too, and float32 elsewhere.
+    """
+    if wanted != "auto":
+        return _DTYPES[wanted]
+    if stored == "float32":
+        return torch.float32
+    if device.type == "cpu":
+        return torch.bfloat16 if _cpu_has_bfloat16() else torch.float32
+    return _DTYPES.get(stored, torch.bfloat16)
+
+
+def _cpu_has_bfloat16() -> bool:
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return any(flag in info for flag in ("amx_bf16", "avx512_bf16", " bf16"))
+
+
+def choose_threads(wanted: int | None, ranks_here: int) -> int:
+    """CPU threads of one rank: the cores this process may use, shared by the node's ranks."""
+    return wanted or max(1, len(os.sched_getaffinity(0)) // ranks_here)

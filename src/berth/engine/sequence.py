@@ -1,0 +1,98 @@
+"""One request as the engine sees it: its tokens, how far they are computed, where they lie.
+
+`Sequence(request_id, prompt, params, emitted)`; the scheduler fills in the rest. A replayed
+request's `emitted` tokens are output tokens from the start: they are computed with the prompt and
+never sampled again, and output positions go on counting after them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+from berth.protocol.messages import FinishReason, SamplingParams
+
+NO_SLOT = -1
+
+
+class Status(enum.Enum):
+    WAITING = "waiting"  # no slot, no blocks
+    RUNNING = "running"  # a slot, and blocks for every token it has
+    FINISHED = "finished"  # ended or cancelled: no slot, no blocks
+
+
+class Sequence:
+    """A request in the engine. The scheduler alone changes one; the sampler and others read it."""
+
+    __slots__ = (
+        "arrival",
+        "blocks",
+        "cached_tokens",
+        "chain",
+        "max_length",
+        "num_computed",
+        "num_prompt",
+        "num_published",
+        "params",
+        "preemptions",
+        "request_id",
+        "scored",
+        "slot",
+        "status",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        request_id: int,
+        prompt: Iterable[int],
+        params: SamplingParams,
+        emitted: Iterable[int] = (),
+    ) -> None:
+        self.request_id = request_id
+        self.params = params
+        self.tokens: list[int] = list(prompt)  # prompt, then output
+        self.num_prompt = len(self.tokens)
+        self.tokens.extend(emitted)
+        self.num_computed = 0  # positions 0 … num_computed - 1 have their key and value in `blocks`
+        self.blocks: list[int] = []  # the block table
+        self.slot = NO_SLOT  # while it is running: 0 … max_num_seqs - 1
+        self.status = Status.WAITING
+        self.arrival = 0  # rank in the order of add()
+        self.max_length = 0  # tokens at which it ends with "length"; set by add()
+        self.cached_tokens = 0  # prompt tokens found in the prefix cache when first admitted
+        self.preemptions = 0
+        # The prefix cache: how many of `blocks` are dealt with, and the content of the last.
+        self.num_published = 0
+        self.chain = 0
+        # Prompt positions whose logits have been asked for, where prompt_logprobs wants them all.
+        # Those of a replay went out before the first of its emitted tokens.
+        wants_prompt = params.prompt_logprobs is not None and not self.num_output
+        self.scored = 0 if wants_prompt else self.num_prompt
+
+    @property
+    def num_output(self) -> int:
+        """Output tokens so far; also the output position of the token sampled next."""
+        return len(self.tokens) - self.num_prompt
+
+    @property
+    def output(self) -> list[int]:
+        """A copy of the output tokens."""
+        return self.tokens[self.num_prompt :]
+
+
+def finish_reason(sequence: Sequence) -> FinishReason | None:
+    """Whether the last output token ends the sequence, and why; None where it goes on.
+
+    A stop token counts from `min_tokens` output tokens on, and comes before "length". It stays
+    among the tokens: serving takes it out of the text.
+    """
+    num_output = sequence.num_output
+    if not num_output:
+        return None
+    params = sequence.params
+    if sequence.tokens[-1] in params.stop_token_ids and num_output >= params.min_tokens:
+        return "stop"
+    if len(sequence.tokens) >= sequence.max_length:
+        return "length"
+    return None

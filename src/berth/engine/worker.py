@@ -1,0 +1,164 @@
+"""One rank of the native engine: load, then step after step until told to stop.
+
+Rank 0 hears requests, decides every step (scheduler) and samples; the others repeat what its
+plans say. All ranks run the same forward pass in lock-step.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import time
+
+import torch
+
+from berth.engine.block_manager import BlockManager
+from berth.engine.broadcast import PlanChannel
+from berth.engine.core import Core
+from berth.engine.link import Link
+from berth.engine.memory import cache_blocks, device_memory, local_ranks
+from berth.engine.placement import choose_device, choose_dtype, choose_threads
+from berth.engine.runner import Runner
+from berth.engine.scheduler import Scheduler
+from berth.kernels.batch import BLOCK
+from berth.models.config_files import load_config
+from berth.models.llama import Llama
+from berth.models.parallel import Group, join_group
+from berth.models.weights import open_weights
+from berth.protocol.config import EngineConfig
+from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, Submit
+
+log = logging.getLogger(__name__)
+
+# Progress of loading is told at most this often, in bytes.
+_LOADING_STEP = 32 * 1024 * 1024
+
+
+def run(config: EngineConfig, link: Link) -> None:
+    """Serve until the supervisor says Shutdown. Raises what makes starting impossible."""
+    device = choose_device(config.device)
+    torch.set_num_threads(choose_threads(config.threads, local_ranks()))
+    group = join_group(device)
+    runner, ready = _load(config, group, link)
+    channel = PlanChannel(group)
+    link.pulse.busy = False
+    gc.collect()
+    gc.freeze()  # the model lives for ever: spare the collector from walking it
+    if group.rank == 0:
+        scheduler = Scheduler(
+            config.max_num_seqs,
+            max(config.max_batch_tokens, config.max_num_seqs),
+            BlockManager(ready.blocks_total, BLOCK, config.prefix_caching),
+            ready.max_model_len,
+        )
+        link.send(ready)
+        _lead(Core(scheduler, runner, channel, link.pulse), link)
+        channel.send(None)
+    else:
+        _follow(runner, channel, link)
+
+
+def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready]:
+    began = time.monotonic()
+    link.pulse.busy = True
+    numbers = load_config(config.model)
+    if group.degree not in numbers.degrees():
+        raise ValueError(
+            f"tensor-parallel degree {group.degree} does not divide {numbers.num_heads} heads, "
+            f"{numbers.num_kv_heads} kv heads, vocabulary {numbers.vocab_size} and MLP "
+            f"{numbers.intermediate_size}; degrees that do: "
+            + ", ".join(map(str, numbers.degrees()))
+        )
+    dtype = choose_dtype(config.dtype, numbers.dtype, group.device)
+    positions = min(config.max_model_len or numbers.max_position, numbers.max_position)
+    source = open_weights(config.model)
+    total = source.total_bytes // group.degree
+    done, told = 0, 0
+
+    def loaded(count: int) -> None:
+        nonlocal done, told
+        done += count
+        link.pulse.beat()
+        if done - told >= _LOADING_STEP:
+            told = done
+            link.send(Loading(group.rank, done, max(total, done)))
+
+    link.send(Loading(group.rank, 0, total))
+    with torch.inference_mode():
+        model = Llama(numbers, group, dtype, positions)
+        weight_bytes = model.load(source, loaded)
+    source.close()
+    memory, free = device_memory(group.device)
+    blocks = cache_blocks(
+        bytes_per_block=model.cache_bytes_per_block(),
+        block_size=BLOCK,
+        wanted_tokens=config.max_num_seqs * positions,
+        kv_cache_bytes=config.kv_cache_bytes,
+        memory_fraction=config.memory_fraction,
+        total=memory,
+        free=free,
+        ranks_here=local_ranks() if group.device.type == "cpu" else 1,
+    )
+    blocks = _smallest(blocks, group)
+    reach = min(positions, blocks * BLOCK)
+    with torch.inference_mode():
+        runner = Runner(model, blocks, config.max_num_seqs, reach)
+    return runner, Ready(
+        engine="native",
+        architecture=numbers.architecture,
+        vocab_size=numbers.vocab_size,
+        max_model_len=reach,
+        max_num_seqs=config.max_num_seqs,
+        block_size=BLOCK,
+        blocks_total=blocks,
+        dtype=str(dtype).removeprefix("torch."),
+        device=str(group.device),
+        degree=group.degree,
+        weight_bytes=weight_bytes,
+        kv_bytes=blocks * model.cache_bytes_per_block(),
+        load_seconds=time.monotonic() - began,
+    )
+
+
+def _smallest(blocks: int, group: Group) -> int:
+    """Every rank's cache must hold the same blocks: the smallest room decides."""
+    if group.degree == 1:
+        return blocks
+    count = torch.tensor([blocks])
+    torch.distributed.all_reduce(count, op=torch.distributed.ReduceOp.MIN)
+    return int(count)
+
+
+def _lead(core: Core, link: Link) -> None:
+    """Rank 0's loop: take in what arrived, compute a step, report it."""
+    inbox = link.inbox
+    while True:
+        while not core.scheduler.has_work or not inbox.empty():
+            message = inbox.get()
+            if isinstance(message, Shutdown):
+                return
+            if isinstance(message, Cancel):
+                core.cancel(message.request_ids)
+            elif isinstance(message, Submit):
+                refused = core.submit(message)
+                if refused is not None:
+                    link.send(refused)
+        report = core.step()
+        if report is not None:
+            link.send(report)
+
+
+def _follow(runner: Runner, channel: PlanChannel, link: Link) -> None:
+    """Another rank's loop: repeat each plan."""
+    pulse = link.pulse
+    while (plan := channel.receive()) is not None:
+        pulse.busy = True
+        runner.run(plan, pulse.beat)
+        pulse.busy = False
+
+
+def exit_now(code: int) -> None:
+    """End this process without waiting for threads or collectives that may never return."""
+    logging.shutdown()
+    os._exit(code)

@@ -1,0 +1,124 @@
+"""Compiles kernels.c for this machine's CPU, once, into a cache.
+
+No compiler, no harm: `library()` then gives None and ops.py runs the same arithmetic through
+torch. An image sets BERTH_KERNELS to a library it compiled when it was built.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+SOURCES = ("kernels.c", "ops.h")
+# No -ffast-math: linked into a shared library it would flush denormals in the whole process, and
+# the sampler's guard needs NaN to stay NaN.
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-mprefer-vector-width=512",
+    "-fopenmp",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-shared",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-Wno-psabi",
+)
+
+
+class BuildError(Exception):
+    """The kernels could not be compiled; the message says why."""
+
+
+def _cpu() -> str:
+    """What -march=native depends on: a cache may be shared between different machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("flags")), platform.processor())
+
+
+def cache_path() -> Path:
+    """Where this source, compiled for this CPU, is or will be."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    digest.update(" ".join((*FLAGS, platform.machine(), _cpu())).encode())
+    base = os.environ.get("BERTH_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "berth" / f"kernels-{digest.hexdigest()[:16]}.so"
+
+
+def build(target: Path) -> Path:
+    """Compile to `target`, replacing it in one step so that two builders cannot clash.
+
+    Raises:
+        BuildError: no C compiler, or it refused; the message is its last line.
+    """
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        raise BuildError("no C compiler (cc) was found")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=target.parent, suffix=".so")
+    except OSError as error:
+        raise BuildError(f"cannot write to {target.parent}: {error.strerror}") from error
+    os.close(handle)
+    source = Path(__file__).parent / "kernels.c"
+    command = [compiler, *FLAGS, str(source), "-o", scratch, "-lm"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = (done.stderr.strip() or "no message").splitlines()[-1]
+            raise BuildError(f"{compiler} failed: {last}")
+        os.replace(scratch, target)
+    except OSError as error:
+        raise BuildError(f"{compiler} cannot run: {error.strerror}") from error
+    finally:
+        Path(scratch).unlink(missing_ok=True)
+    return target
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, built at first use; None where that is impossible or not wanted.
+
+    torch must be imported before: its OpenMP runtime is then the one the kernels run on, and both
+    share one pool of threads.
+    """
+    if os.environ.get("BERTH_KERNELS") == "off":
+        return None
+    given = os.environ.get("BERTH_KERNELS")
+    path = Path(given) if given else cache_path()
+    try:
+        if not path.exists():
+            build(path)
+        return ctypes.CDLL(str(path))
+    except (BuildError, OSError) as error:
+        log.warning("CPU kernels are off, torch is used instead (slower): %s", error)
+        return None
+
+
+def main() -> int:
+    """`python -m berth.kernels.build`: compile ahead of the first start."""
+    logging.basicConfig(format="%(message)s")
+    try:
+        sys.stdout.write(f"CPU kernels: {build(cache_path())}\n")
+    except BuildError as error:
+        sys.stdout.write(f"CPU kernels are off, torch will be used instead (slower): {error}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+/* What stands between two matrix products of a Llama layer, on CPU.
+ *
+ * Plain C with OpenMP and no intrinsics: GNU vector types where 16 lanes matter, loops that the
+ * compiler turns into vectors elsewhere, so that any CPU that gcc or clang knows can run it. Arithmetic is in float; activations and the cache
+ * are either bfloat16 or float, so every function exists twice, from ops.inc.
+ *
+ * Each output row depends on its own sequence alone and is summed in an order that does not
+ * depend on the batch: a request gives the same bits whatever runs beside it.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define BLOCK 16 /* tokens of a KV block; also the vector width that the cache layout is made for */
+#define RUN 8    /* blocks between two rescalings of the online softmax */
+
+typedef uint16_t bf16;
+
+static inline float float_from_bf16(bf16 x) {
+  union { uint32_t i; float f; } u;
+  u.i = (uint32_t)x << 16;
+  return u.f;
+}
+
+/* Round to nearest even, as the hardware and torch do. NaN stays NaN. */
+static inline bf16 bf16_from_float(float x) {
+  union { float f; uint32_t i; } u;
+  u.f = x;
+  uint32_t rounded = (u.i + 0x7fff + ((u.i >> 16) & 1)) >> 16;
+  return (u.i & 0x7fffffff) > 0x7f800000 ? (bf16)0x7fc0 : (bf16)rounded;
+}
+
+/* 16 floats: one register with AVX-512, two or four elsewhere. Unaligned loads. */
+typedef float vec __attribute__((vector_size(64)));
+
+static inline vec load_vec_bf16(const bf16 *from) {
+  typedef uint16_t halves __attribute__((vector_size(32)));
+  typedef uint32_t words __attribute__((vector_size(64)));
+  halves x;
+  memcpy(&x, from, sizeof x);
+  return (vec)(__builtin_convertvector(x, words) << 16);
+}
+
+static inline vec load_vec_f32(const float *from) {
+  vec x;
+  memcpy(&x, from, sizeof x);
+  return x;
+}
+
+static inline float float_from_f32(float x) { return x; }
+static inline float f32_from_float(float x) { return x; }
+
+/* e**x by splitting off the power of two and a degree-6 polynomial (Cephes' expf); within 2 ulp.
+ * Inlined so that loops over it become vectors without a vector maths library. */
+static inline float fast_exp(float x) {
+  x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+  float n = x * 1.44269504088896341f;
+  n = (float)(int32_t)(n + (n >= 0.0f ? 0.5f : -0.5f));
+  float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  union { int32_t i; float f; } u;
+  u.i = ((int32_t)n + 127) << 23;
+  return p * u.f;
+}
+
+/* fast_exp of 16 lanes; below -87 it gives 0, so that what is masked with -inf weighs nothing. */
+static inline vec exp_vec(vec x) {
+  typedef int32_t ints __attribute__((vector_size(64)));
+  ints alive = x > -87.0f;
+  x = (vec)((ints)x & alive); /* e**0 there, masked away below */
+  vec n = x * 1.44269504088896341f;
+  ints whole = __builtin_convertvector(n - 0.5f, ints); /* nearest, as x is never above 0 here */
+  vec floor_n = __builtin_convertvector(whole, vec);
+  vec r = x - floor_n * 0.693359375f + floor_n * 2.12194440e-4f;
+  vec p = 1.9875691500e-4f * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  vec power = (vec)((whole + 127) << 23);
+  return (vec)((ints)(p * power) & alive);
+}
+
+static inline vec larger(vec a, vec b) {
+  typedef int32_t ints __attribute__((vector_size(64)));
+  ints left = a > b;
+  return (vec)(((ints)a & left) | ((ints)b & ~left));
+}
+
+#define REAL bf16
+#define NAME(f) f##_bf16
+#define LOAD(x) float_from_bf16(x)
+#define STORE(x) bf16_from_float(x)
+#include "ops.h"
+#undef REAL
+#undef NAME
+#undef LOAD
+#undef STORE
+
+#define REAL float
+#define NAME(f) f##_f32
+#define LOAD(x) float_from_f32(x)
+#define STORE(x) f32_from_float(x)
+#include "ops.h"

@@ -1,0 +1,302 @@
+"""The operations of a Llama layer that are no matrix product, in torch and in C.
+
+`TorchOps` runs on any device; `NativeOps` replaces its methods by the kernels of kernels.c where
+rows are bfloat16 or float32 on CPU. `make_ops` chooses. Both give the same numbers up to rounding.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_float, c_int, c_int64, c_void_p
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from berth.kernels.batch import BLOCK, LayerCache, Prefill, StepBatch
+from berth.kernels.build import library
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    """One layer's attention on this rank."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int | None
+    interleaved: bool
+
+    @property
+    def width(self) -> int:
+        """Columns of a fused query, key and value row."""
+        return (self.heads + 2 * self.kv_heads) * self.head_dim
+
+
+@dataclass(frozen=True, slots=True)
+class HeadNorm:
+    """Qwen3's norm of each query and key head before rotation. Weights: [head_dim]."""
+
+    q_weight: torch.Tensor
+    k_weight: torch.Tensor
+    eps: float
+
+
+class TorchOps:
+    """Plain torch. What CUDA runs, and CPUs without a compiler."""
+
+    def add_rmsnorm(
+        self, x: torch.Tensor, residual: torch.Tensor | None, weight: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns (normalised sum, sum); the sum is written over `residual` where given."""
+        residual = x.clone() if residual is None else residual.add_(x)
+        return F.rms_norm(residual.float(), (x.shape[-1],), eps=eps).to(x.dtype) * weight, residual
+
+    def silu_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
+        """[rows, 2 * n], gate first, to [rows, n]."""
+        gate, up = gate_up.chunk(2, dim=-1)
+        return F.silu(gate) * up
+
+    def rope_append(
+        self,
+        qkv: torch.Tensor,
+        batch: StepBatch,
+        cosine: torch.Tensor,
+        sine: torch.Tensor,
+        cache: LayerCache,
+        shape: AttentionShape,
+        norm: HeadNorm | None,
+    ) -> None:
+        """Normalise and rotate q and k of `qkv` in place; put k and v into the cache."""
+        d, h, kv = shape.head_dim, shape.heads, shape.kv_heads
+        heads = qkv.view(-1, h + 2 * kv, d)
+        q, k, v = heads[:, :h], heads[:, h : h + kv], heads[:, h + kv :]
+        if norm is not None:
+            q.copy_(F.rms_norm(q.float(), (d,), eps=norm.eps).to(q.dtype) * norm.q_weight)
+            k.copy_(F.rms_norm(k.float(), (d,), eps=norm.eps).to(k.dtype) * norm.k_weight)
+        turned = heads[:, : h + kv]
+        c = cosine[batch.positions].unsqueeze(1)
+        s = sine[batch.positions].unsqueeze(1)
+        half = d // 2
+        first, second = (
+            (turned[..., 0::2], turned[..., 1::2])
+            if shape.interleaved
+            else (turned[..., :half], turned[..., half:])
+        )
+        a, b = first.float(), second.float()
+        new_first, new_second = a * c - b * s, a * s + b * c  # both, before either is overwritten
+        first.copy_(new_first)
+        second.copy_(new_second)
+        block, offset = batch.slots // BLOCK, batch.slots % BLOCK
+        cache.k[block, :, :, offset] = k
+        cache.v[block, :, offset, :] = v
+
+    def attend(
+        self, qkv: torch.Tensor, batch: StepBatch, cache: LayerCache, shape: AttentionShape
+    ) -> torch.Tensor:
+        """Attention of every row over its sequence's cache: [rows, heads * head_dim]."""
+        out = qkv.new_empty(qkv.shape[0], shape.heads * shape.head_dim)
+        if batch.decode_rows.numel():
+            self._attend_decode(qkv, out, batch, cache, shape)
+        for prefill in batch.prefills:
+            self._attend_prefill(qkv, out, prefill, cache, shape)
+        return out
+
+    def argmax(self, logits: torch.Tensor) -> torch.Tensor:
+        """Index of the largest of each row; -1 where a row holds a NaN."""
+        bad = logits.isnan().any(dim=-1)
+        return logits.argmax(dim=-1).masked_fill_(bad, -1)
+
+    def _gather(
+        self, cache: LayerCache, table: torch.Tensor, first: int, length: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of tokens first to length: [kv_heads, length - first, head_dim] each."""
+        low = first // BLOCK
+        blocks = table[low : -(-length // BLOCK)].long()
+        span = slice(first - low * BLOCK, length - low * BLOCK)
+        k = cache.k[blocks].permute(1, 0, 3, 2).flatten(1, 2)[:, span]
+        v = cache.v[blocks].permute(1, 0, 2, 3).flatten(1, 2)[:, span]
+        return k, v
+
+    def _attend_prefill(
+        self,
+        qkv: torch.Tensor,
+        out: torch.Tensor,
+        prefill: Prefill,
+        cache: LayerCache,
+        shape: AttentionShape,
+    ) -> None:
+        rows = slice(prefill.row, prefill.row + prefill.count)
+        start = prefill.length - prefill.count
+        first = 0 if shape.window is None else max(0, start - shape.window + 1)
+        k, v = self._gather(cache, prefill.table, first, prefill.length)
+        q = qkv[rows, : shape.heads * shape.head_dim].view(
+            prefill.count, shape.heads, shape.head_dim
+        )
+        mask = None
+        if start > 0 or shape.window is not None:
+            query = torch.arange(start, prefill.length, device=q.device).unsqueeze(1)
+            key = torch.arange(first, prefill.length, device=q.device)
+            mask = key <= query
+            if shape.window is not None:
+                mask &= key > query - shape.window
+        mixed = F.scaled_dot_product_attention(
+            q.transpose(0, 1).unsqueeze(0),
+            k.unsqueeze(0),
+            v.unsqueeze(0),
+            attn_mask=mask,
+            is_causal=mask is None,
+            enable_gqa=shape.heads != shape.kv_heads,
+        )
+        out[rows].view(prefill.count, shape.heads, shape.head_dim).copy_(mixed[0].transpose(0, 1))
+
+    def _attend_decode(
+        self,
+        qkv: torch.Tensor,
+        out: torch.Tensor,
+        batch: StepBatch,
+        cache: LayerCache,
+        shape: AttentionShape,
+    ) -> None:
+        d, kv = shape.head_dim, shape.kv_heads
+        blocks = -(-batch.longest_decode // BLOCK)
+        tables = batch.decode_tables[:, :blocks].long()
+        n = tables.shape[0]
+        k = cache.k[tables].permute(0, 2, 1, 4, 3).reshape(n, kv, blocks * BLOCK, d)
+        v = cache.v[tables].permute(0, 2, 1, 3, 4).reshape(n, kv, blocks * BLOCK, d)
+        token = torch.arange(blocks * BLOCK, device=qkv.device)
+        mask = token < batch.decode_lengths.unsqueeze(1)
+        if shape.window is not None:
+            mask &= token >= (batch.decode_lengths - shape.window).unsqueeze(1)
+        # Beyond a sequence's end lies stale memory: zero weight times NaN would still be NaN.
+        k = k.masked_fill(~mask[:, None, :, None], 0.0)
+        v = v.masked_fill(~mask[:, None, :, None], 0.0)
+        q = qkv[batch.decode_rows, : shape.heads * d].view(n, shape.heads, 1, d)
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask[:, None, None], enable_gqa=shape.heads != kv
+        )
+        out[batch.decode_rows] = mixed.view(n, shape.heads * d)
+
+
+def _at(tensor: torch.Tensor) -> c_void_p:
+    return c_void_p(tensor.data_ptr())
+
+
+class NativeOps(TorchOps):
+    """The kernels of kernels.c, for one element type. Tensors must be contiguous, on CPU."""
+
+    def __init__(self, lib: ctypes.CDLL, dtype: torch.dtype) -> None:
+        suffix = {torch.bfloat16: "bf16", torch.float32: "f32"}[dtype]
+
+        def function(name: str, *argtypes: type) -> ctypes._FuncPointer:  # type: ignore[name-defined]
+            found = getattr(lib, f"{name}_{suffix}")
+            found.argtypes = argtypes
+            found.restype = None
+            return found
+
+        p, i, f = c_void_p, c_int64, c_float
+        self._add_rmsnorm = function("add_rmsnorm", p, p, p, p, i, i, f, c_int)
+        self._silu_mul = function("silu_mul", p, p, i, i)
+        self._rope_append = function(
+            "rope_append", p, p, p, p, p, p, p, p, p, i, i, i, i, f, c_int
+        )
+        self._decode = function("attend_decode", p, p, p, p, p, p, p, i, i, i, i, i, i, f, i)
+        self._copy_out = function("gather", p, p, p, p, p, i, i, i, i)
+        self._argmax = function("argmax", p, p, i, i)
+
+    def add_rmsnorm(
+        self, x: torch.Tensor, residual: torch.Tensor | None, weight: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        out = torch.empty_like(x)
+        add = residual is not None
+        total = torch.empty_like(x) if residual is None else residual
+        rows, dim = x.shape
+        self._add_rmsnorm(_at(x), _at(total), _at(weight), _at(out), rows, dim, eps, add)
+        return out, total
+
+    def silu_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
+        rows, width = gate_up.shape
+        out = gate_up.new_empty(rows, width // 2)
+        self._silu_mul(_at(gate_up), _at(out), rows, width // 2)
+        return out
+
+    def rope_append(
+        self,
+        qkv: torch.Tensor,
+        batch: StepBatch,
+        cosine: torch.Tensor,
+        sine: torch.Tensor,
+        cache: LayerCache,
+        shape: AttentionShape,
+        norm: HeadNorm | None,
+    ) -> None:
+        self._rope_append(
+            _at(qkv),
+            _at(batch.positions),
+            _at(batch.slots),
+            _at(cosine),
+            _at(sine),
+            _at(norm.q_weight) if norm else None,
+            _at(norm.k_weight) if norm else None,
+            _at(cache.k),
+            _at(cache.v),
+            qkv.shape[0],
+            shape.heads,
+            shape.kv_heads,
+            shape.head_dim,
+            norm.eps if norm else 0.0,
+            shape.interleaved,
+        )
+
+    def argmax(self, logits: torch.Tensor) -> torch.Tensor:
+        rows, width = logits.shape
+        out = torch.empty(rows, dtype=torch.int64)
+        self._argmax(_at(logits), _at(out), rows, width)
+        return out
+
+    def _gather(
+        self, cache: LayerCache, table: torch.Tensor, first: int, length: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        _, kv_heads, head_dim, _ = cache.k.shape
+        k = cache.k.new_empty(kv_heads, length - first, head_dim)
+        v = torch.empty_like(k)
+        self._copy_out(
+            _at(cache.k), _at(cache.v), _at(table), _at(k), _at(v), first, length, kv_heads, head_dim
+        )
+        return k, v
+
+    def _attend_decode(
+        self,
+        qkv: torch.Tensor,
+        out: torch.Tensor,
+        batch: StepBatch,
+        cache: LayerCache,
+        shape: AttentionShape,
+    ) -> None:
+        tables = batch.decode_tables
+        self._decode(
+            _at(qkv),
+            _at(out),
+            _at(cache.k),
+            _at(cache.v),
+            _at(batch.decode_rows),
+            _at(batch.decode_lengths),
+            _at(tables),
+            tables.stride(0),
+            tables.shape[0],
+            shape.width,
+            shape.heads,
+            shape.kv_heads,
+            shape.head_dim,
+            shape.head_dim**-0.5,
+            shape.window or 0,
+        )
+
+
+def make_ops(device: torch.device, dtype: torch.dtype) -> TorchOps:
+    """The fastest operations for this device and element type."""
+    if device.type == "cpu" and dtype in (torch.bfloat16, torch.float32):
+        lib = library()
+        if lib is not None:
+            return NativeOps(lib, dtype)
+    return TorchOps()

@@ -1,0 +1,182 @@
+"""The C kernels give what torch gives, on every shape that a model may have."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from berth.kernels.batch import BLOCK, LayerCache, Prefill, StepBatch
+from berth.kernels.build import library
+from berth.kernels.ops import AttentionShape, HeadNorm, NativeOps, TorchOps
+
+DTYPES = [torch.float32, torch.bfloat16]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=DTYPES, ids=["float32", "bfloat16"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    torch.manual_seed(7)
+    return request.param
+
+
+@pytest.fixture
+def native(dtype: torch.dtype) -> NativeOps:
+    lib = library()
+    if lib is None:
+        pytest.skip("no C compiler on this machine: torch operations are used")
+    return NativeOps(lib, dtype)
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> None:
+    tolerance = 2e-5 if a.dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
+
+
+SHAPES = [
+    pytest.param(AttentionShape(4, 2, 16, None, False), id="grouped"),
+    pytest.param(AttentionShape(4, 4, 64, None, True), id="multi-head-interleaved"),
+    pytest.param(AttentionShape(6, 1, 80, None, False), id="multi-query-80"),
+    pytest.param(AttentionShape(2, 2, 10, None, True), id="odd-head-dim"),
+    pytest.param(AttentionShape(4, 2, 32, 20, False), id="sliding-window"),
+]
+
+
+def step(
+    shape: AttentionShape, dtype: torch.dtype, entries: list[tuple[int, int]]
+) -> tuple[torch.Tensor, StepBatch, LayerCache]:
+    """Random rows for entries of (tokens already cached, new tokens); the cache is random too."""
+    blocks_each = [-(-(old + new) // BLOCK) for old, new in entries]
+    order = torch.randperm(sum(blocks_each) + 3).int()
+    cache = LayerCache.empty(len(order), shape.kv_heads, shape.head_dim, dtype, CPU)
+    cache.k.normal_()
+    cache.v.normal_()
+    tables, positions, slots, taken = [], [], [], 0
+    for (old, new), blocks in zip(entries, blocks_each, strict=True):
+        table = order[taken : taken + blocks]
+        taken += blocks
+        tables.append(table)
+        at = torch.arange(old, old + new)
+        positions.append(at)
+        slots.append(table[at // BLOCK].long() * BLOCK + at % BLOCK)
+    decodes = [i for i, (_, new) in enumerate(entries) if new == 1]
+    ends = torch.tensor([new for _, new in entries]).cumsum(0)
+    widest = max((blocks_each[i] for i in decodes), default=0)
+    decode_tables = torch.zeros(len(decodes), widest, dtype=torch.int32)
+    for row, i in enumerate(decodes):
+        decode_tables[row, : blocks_each[i]] = tables[i]
+    batch = StepBatch(
+        tokens=torch.zeros(int(ends[-1]), dtype=torch.int64),
+        positions=torch.cat(positions),
+        slots=torch.cat(slots),
+        decode_rows=ends[decodes] - 1,
+        decode_lengths=torch.tensor([entries[i][0] + 1 for i in decodes], dtype=torch.int64),
+        decode_tables=decode_tables,
+        longest_decode=max((entries[i][0] + 1 for i in decodes), default=0),
+        prefills=[
+            Prefill(int(ends[i]) - new, new, old + new, tables[i])
+            for i, (old, new) in enumerate(entries)
+            if new > 1
+        ],
+    )
+    return torch.randn(int(ends[-1]), shape.width).to(dtype), batch, cache
+
+
+def tables_of_angles(shape: AttentionShape) -> tuple[torch.Tensor, torch.Tensor]:
+    angles = torch.rand(512, shape.head_dim // 2) * 6.0
+    return angles.cos(), angles.sin()
+
+
+def test_residual_add_and_norm_agree(native: NativeOps, dtype: torch.dtype) -> None:
+    for rows, dim in [(1, 64), (3, 40), (17, 768), (40, 2048)]:
+        x, weight = torch.randn(rows, dim).to(dtype), torch.randn(dim).to(dtype)
+        first, first_sum = native.add_rmsnorm(x, None, weight, 1e-5)
+        want, want_sum = TorchOps().add_rmsnorm(x, None, weight, 1e-5)
+        close(first, want)
+        torch.testing.assert_close(first_sum, want_sum)
+        residual = torch.randn(rows, dim).to(dtype)
+        kept = residual.clone()
+        got, total = native.add_rmsnorm(x, residual, weight, 1e-5)
+        want, want_total = TorchOps().add_rmsnorm(x, kept, weight, 1e-5)
+        close(got, want)
+        torch.testing.assert_close(total, want_total, atol=0, rtol=0)
+        assert total.data_ptr() == residual.data_ptr()
+
+
+def test_silu_mul_agrees(native: NativeOps, dtype: torch.dtype) -> None:
+    for rows, dim in [(1, 96), (5, 33), (32, 2048)]:
+        x = (torch.randn(rows, 2 * dim) * 8).to(dtype)
+        x[0, 0], x[0, 1] = 200.0, -200.0
+        close(native.silu_mul(x), TorchOps().silu_mul(x))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("normed", [False, True], ids=["plain", "qk-norm"])
+def test_rotation_and_cache_agree(
+    native: NativeOps, dtype: torch.dtype, shape: AttentionShape, normed: bool
+) -> None:
+    qkv, batch, cache = step(shape, dtype, [(0, 5), (30, 1), (15, 2), (31, 20)])
+    other = LayerCache(cache.k.clone(), cache.v.clone())
+    norm = None
+    if normed:
+        weights = torch.randn(2, shape.head_dim).to(dtype)
+        norm = HeadNorm(weights[0].clone(), weights[1].clone(), 1e-6)
+    cosine, sine = tables_of_angles(shape)
+    mine, theirs = qkv.clone(), qkv.clone()
+    native.rope_append(mine, batch, cosine, sine, cache, shape, norm)
+    TorchOps().rope_append(theirs, batch, cosine, sine, other, shape, norm)
+    close(mine, theirs)
+    close(cache.k, other.k)
+    torch.testing.assert_close(cache.v, other.v, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_attention_agrees(native: NativeOps, dtype: torch.dtype, shape: AttentionShape) -> None:
+    qkv, batch, cache = step(shape, dtype, [(0, 1), (40, 1), (0, 23), (15, 1), (33, 9), (299, 1)])
+    close(native.attend(qkv, batch, cache, shape), TorchOps().attend(qkv, batch, cache, shape))
+
+
+def test_stale_memory_beyond_a_sequence_never_shows(native: NativeOps, dtype: torch.dtype) -> None:
+    shape = AttentionShape(4, 2, 16, None, False)
+    qkv, batch, cache = step(shape, dtype, [(36, 1), (20, 1)])
+    for ops in (native, TorchOps()):
+        clean = ops.attend(qkv, batch, cache, shape)
+        dirty = LayerCache(cache.k.clone(), cache.v.clone())
+        for row, length in enumerate(batch.decode_lengths.tolist()):
+            block, used = int(batch.decode_tables[row, length // BLOCK]), length % BLOCK
+            dirty.k[block, :, :, used:] = torch.nan
+            dirty.v[block, :, used:] = torch.nan
+        torch.testing.assert_close(ops.attend(qkv, batch, dirty, shape), clean, atol=0, rtol=0)
+
+
+def test_a_row_attends_alike_whatever_runs_beside_it(native: NativeOps, dtype: torch.dtype) -> None:
+    shape = AttentionShape(4, 2, 32, None, False)
+    entries = [(n, 1) for n in (100, 7, 250, 33)]
+    qkv, batch, cache = step(shape, dtype, entries)
+    together = native.attend(qkv, batch, cache, shape)
+    for row in range(len(entries)):
+        alone = StepBatch(
+            tokens=batch.tokens[:1],
+            positions=batch.positions[row : row + 1],
+            slots=batch.slots[row : row + 1],
+            decode_rows=torch.tensor([0]),
+            decode_lengths=batch.decode_lengths[row : row + 1],
+            decode_tables=batch.decode_tables[row : row + 1],
+            longest_decode=int(batch.decode_lengths[row]),
+        )
+        got = native.attend(qkv[row : row + 1].contiguous(), alone, cache, shape)
+        assert torch.equal(got[0], together[row])
+
+
+def test_argmax_takes_the_first_of_equals_and_reports_nan(
+    native: NativeOps, dtype: torch.dtype
+) -> None:
+    for width in (7, 16, 1000):
+        logits = torch.randn(6, width).to(dtype)
+        logits[1] = 3.0
+        logits[2, width - 1] = 50.0
+        logits[3, width // 2] = torch.nan
+        logits[4] = -torch.inf
+        logits[4, 5] = -1e30
+        for ops in (native, TorchOps()):
+            found = ops.argmax(logits).tolist()
+            assert found[1:5] == [0, width - 1, -1, 5]
+            assert found[0] == int(logits[0].float().argmax())
