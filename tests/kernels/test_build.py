@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from berth.kernels import build
 from berth.kernels.ops import NativeOps, make_ops
 

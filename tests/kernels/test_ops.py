@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from berth.kernels.batch import BLOCK, LayerCache, Prefill, StepBatch
 from berth.kernels.build import library
 from berth.kernels.ops import AttentionShape, HeadNorm, NativeOps, TorchOps

@@ -11,7 +11,7 @@ from berth.engine.link import Pulse
 from berth.engine.plan import StepPlan
 from berth.engine.runner import Runner
 from berth.engine.sampler import BAD_LOGITS, Sampled, Sampler, token_logprob
-from berth.engine.scheduler import Scheduler, Unschedulable
+from berth.engine.scheduler import Scheduler
 from berth.engine.sequence import Sequence
 from berth.protocol.messages import Delta, StepReport, Submit, TokenLogprob
 
@@ -37,7 +37,7 @@ class Core:
         sequence = Sequence(message.request_id, message.prompt, message.params, message.emitted)
         try:
             reason = self.scheduler.add(sequence)
-        except Unschedulable as error:
+        except ValueError as error:  # Unschedulable, or an id that is here already
             delta = Delta(message.request_id, [], "error", error=str(error))
         else:
             if reason is None:
@@ -114,16 +114,22 @@ class Core:
         return sequence
 
     def _advance(self, plan: StepPlan, sampled: Sampled) -> list[Delta]:
-        deltas: list[Delta] = []
+        """The step's deltas. Poisoned sequences leave first, before their blocks are published."""
+        logprobs: dict[int, TokenLogprob | None] = {}
         poisoned: list[int] = []
-        for emitted, logprob in zip(
-            self.scheduler.advance(plan, sampled.tokens), sampled.logprobs, strict=True
+        for entry, token, logprob in zip(
+            plan.samples, sampled.tokens, sampled.logprobs, strict=True
         ):
+            request_id = self._sequence(plan.slots[entry]).request_id
+            logprobs[request_id] = logprob
+            if token == BAD_LOGITS:
+                poisoned.append(request_id)
+        if poisoned:
+            self.scheduler.cancel(poisoned, distrust=True)
+        deltas = [Delta(id_, [], "error", error=BAD_LOGITS_ERROR) for id_ in poisoned]
+        for emitted in self.scheduler.advance(plan, sampled.tokens):
             sequence = emitted.sequence
-            if emitted.token == BAD_LOGITS:
-                deltas.append(Delta(sequence.request_id, [], "error", error=BAD_LOGITS_ERROR))
-                poisoned.append(sequence.request_id)
-                continue
+            logprob = logprobs[sequence.request_id]
             first = sequence.num_output == 1
             deltas.append(
                 Delta(
@@ -135,6 +141,4 @@ class Core:
                     sequence.cached_tokens if first else 0,
                 )
             )
-        if poisoned:
-            self.cancel(poisoned)
         return deltas

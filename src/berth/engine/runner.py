@@ -22,7 +22,8 @@ class Runner:
     @torch.inference_mode()
     def run(self, plan: StepPlan, progress: Progress | None = None) -> torch.Tensor:
         """Compute the plan's positions. Returns logits [sum(plan.logits), vocab], in its order."""
-        return self.model(self.prepare(plan), self.caches, progress)
+        logits: torch.Tensor = self.model(self.prepare(plan), self.caches, progress)
+        return logits
 
     def prepare(self, plan: StepPlan) -> StepBatch:
         """The plan as tensors; takes its block assignments into the tables."""
@@ -72,4 +73,6 @@ class Runner:
 def _spread(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """start, start + 1, … start + count - 1 of each pair, one after another: int64."""
     ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
+    total = int(counts.sum())
+    result: np.ndarray = np.arange(total) + np.repeat(starts - (ends - counts), counts)
+    return result

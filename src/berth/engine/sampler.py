@@ -101,7 +101,7 @@ def _is_shifted(params: SamplingParams, sequence: Sequence) -> bool:
         or params.repetition_penalty != 1.0
         or params.presence_penalty != 0.0
         or params.frequency_penalty != 0.0
-        or sequence.num_output + 1 < params.min_tokens
+        or sequence.num_output < params.min_tokens
     )
 
 
@@ -122,7 +122,7 @@ def _shift(scores: torch.Tensor, sequence: Sequence) -> None:
     if params.logit_bias:
         ids = torch.tensor(list(params.logit_bias), device=scores.device)
         scores[ids] += torch.tensor(list(params.logit_bias.values()), device=scores.device)
-    if sequence.num_output + 1 < params.min_tokens:
+    if sequence.num_output < params.min_tokens:
         scores[list(params.stop_token_ids)] = -torch.inf
 
 
@@ -153,9 +153,7 @@ def _invert(probs: torch.Tensor, params: Seq[SamplingParams], draws: Seq[float])
     return result
 
 
-def _pick_any(
-    probs: torch.Tensor, params: Seq[SamplingParams], draws: Seq[float]
-) -> list[int]:
+def _pick_any(probs: torch.Tensor, params: Seq[SamplingParams], draws: Seq[float]) -> list[int]:
     """Without top-k and top-p there is nothing to rank: the vocabulary's own order will do."""
     if any(p.min_p > 0 for p in params):
         floor = _column([p.min_p for p in params], probs) * probs.amax(dim=-1, keepdim=True)
@@ -166,9 +164,7 @@ def _pick_any(
     return [min(token, probs.shape[-1] - 1) for token in picked]
 
 
-def _pick_ranked(
-    probs: torch.Tensor, params: Seq[SamplingParams], draws: Seq[float]
-) -> list[int]:
+def _pick_ranked(probs: torch.Tensor, params: Seq[SamplingParams], draws: Seq[float]) -> list[int]:
     vocab = probs.shape[-1]
     count = min(vocab, max(CANDIDATES, max(p.top_k for p in params)))
     values, ids = probs.topk(count, dim=-1)

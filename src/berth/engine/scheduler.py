@@ -169,8 +169,8 @@ class Scheduler:
         if self._in_flight is not None:
             raise RuntimeError("schedule() before advance() of the plan before")
         plan = StepPlan(self._steps + 1, [], [], [], [], [], [], [], [])
-        preempted = self._plan_running(plan)
-        if self._waiting and not preempted and not self._head_blocked:
+        self._plan_running(plan)
+        if self._waiting and not self._head_blocked:
             self._admit(plan)
         if plan.slots:
             plan.freed.extend(self._freed)
@@ -225,25 +225,22 @@ class Scheduler:
 
     # --- the running ones ---------------------------------------------------------------------
 
-    def _plan_running(self, plan: StepPlan) -> bool:
-        """Give each running sequence its positions. Returns whether any had to be preempted."""
+    def _plan_running(self, plan: StepPlan) -> None:
+        """Give each running sequence its positions, and a block to those that need one."""
         running = self._running
         block_size = self.block_manager.block_size
-        preempted = False
         index = 0
         while index < len(running):  # preemption shortens it, from the end
             sequence = running[index]
             if len(sequence.tokens) > len(sequence.blocks) * block_size:
                 if not self.block_manager.free_blocks:
                     self._preempt(running.pop())
-                    preempted = True
                     continue
                 block = self.block_manager.append()
                 plan.blocks.extend((sequence.slot, len(sequence.blocks), block))
                 sequence.blocks.append(block)
             self._enter(plan, sequence)
             index += 1
-        return preempted
 
     def _enter(self, plan: StepPlan, sequence: Sequence) -> None:
         """Add an entry: what is left of the sequence, or as much as the budget allows."""
@@ -356,8 +353,6 @@ class Scheduler:
         self.block_manager.free(sequence.blocks)
         sequence.blocks = []
         sequence.num_computed = 0
-        sequence.num_published = 0
-        sequence.chain = 0
         self._slots[sequence.slot] = None
         heapq.heappush(self._free_slots, sequence.slot)
         self._freed.append(sequence.slot)

@@ -84,14 +84,14 @@ class Sequence:
 def finish_reason(sequence: Sequence) -> FinishReason | None:
     """Whether the last output token ends the sequence, and why; None where it goes on.
 
-    A stop token counts from `min_tokens` output tokens on, and comes before "length". It stays
+    A stop token counts after `min_tokens` other output tokens, and comes before "length". It stays
     among the tokens: serving takes it out of the text.
     """
     num_output = sequence.num_output
     if not num_output:
         return None
     params = sequence.params
-    if sequence.tokens[-1] in params.stop_token_ids and num_output >= params.min_tokens:
+    if sequence.tokens[-1] in params.stop_token_ids and num_output > params.min_tokens:
         return "stop"
     if len(sequence.tokens) >= sequence.max_length:
         return "length"

@@ -25,7 +25,7 @@ from berth.kernels.batch import BLOCK
 from berth.models.config_files import load_config
 from berth.models.llama import Llama
 from berth.models.parallel import Group, join_group
-from berth.models.weights import open_weights
+from berth.models.weights.folder import open_weights
 from berth.protocol.config import EngineConfig
 from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, Submit
 

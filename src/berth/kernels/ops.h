@@ -112,94 +112,109 @@ EXPORT void NAME(rope_append)(REAL *restrict qkv, const int64_t *restrict positi
   }
 }
 
-/* a[i .. i + 16 * width) = a * shrink + sum over tokens of weights[t] * v[t]: `width` vectors stay in
- * registers over all tokens of a run of blocks. */
-#define MIX(width)                                                                              \
-  for (; i + (width) * BLOCK <= dim; i += (width) * BLOCK) {                                    \
-    vec mix[width];                                                                             \
-    memcpy(mix, a + i, sizeof mix);                                                             \
-    for (int w = 0; w < (width); w++) mix[w] *= shrink;                                         \
-    for (int64_t t = low; t < high; t++) {                                                      \
-      const REAL *vt = v_cache + NAME(v_row)(table, b, t, kv_head, kv_heads, dim) + i;          \
-      for (int w = 0; w < (width); w++) mix[w] += weights[t] * NAME(load_vec)(vt + w * BLOCK);  \
-    }                                                                                           \
-    memcpy(a + i, mix, sizeof mix);                                                             \
-  }
-
+/* Where value row t of the run that begins with table entry b lies. */
 static inline int64_t NAME(v_row)(const int32_t *table, int64_t b, int64_t t, int64_t kv_head,
                                   int64_t kv_heads, int64_t dim) {
   return (((int64_t)table[b + t / BLOCK] * kv_heads + kv_head) * BLOCK + t % BLOCK) * dim;
 }
 
-/* Attention of `group` query heads, which share one kv head, of one token over its blocks.
- * Online softmax, a run of RUN blocks at a time, in order. q: [group, dim] floats, scaled;
- * acc: [group, dim] and top, total: [group], scratch; out: [group, dim]. */
-static void NAME(attend_head)(const float *q, const REAL *k_cache, const REAL *v_cache,
-                              const int32_t *table, int64_t kv_head, int64_t kv_heads,
-                              int64_t group, int64_t dim, int64_t first, int64_t length,
-                              float *acc, float *top, float *total, REAL *out) {
-  for (int64_t g = 0; g < group; g++) {
-    top[g] = -INFINITY;
-    total[g] = 0;
-    for (int64_t i = 0; i < dim; i++) acc[g * dim + i] = 0;
+/* Columns of the mix of one run: acc = acc * shrink + sum over tokens of weight * value, for H
+ * heads and W vectors of columns at a time, which stay in registers over all tokens. */
+static inline __attribute__((always_inline)) int64_t NAME(mix)(
+    const int H, const int W, int64_t i, float *acc, const float *shrink,
+    const float (*weights)[RUN * BLOCK], const REAL *v_cache, const int32_t *table, int64_t b,
+    int64_t low, int64_t high, int64_t kv_head, int64_t kv_heads, int64_t dim) {
+  for (; i + W * BLOCK <= dim; i += W * BLOCK) {
+    vec mix[8];
+    for (int h = 0; h < H; h++)
+      for (int w = 0; w < W; w++)
+        mix[h * W + w] = load_vec_f32(acc + h * dim + i + w * BLOCK) * shrink[h];
+    for (int64_t t = low; t < high; t++) {
+      const REAL *vt = v_cache + NAME(v_row)(table, b, t, kv_head, kv_heads, dim) + i;
+      for (int w = 0; w < W; w++) {
+        vec value = NAME(load_vec)(vt + w * BLOCK);
+        for (int h = 0; h < H; h++) mix[h * W + w] += weights[h][t] * value;
+      }
+    }
+    for (int h = 0; h < H; h++)
+      for (int w = 0; w < W; w++)
+        memcpy(acc + h * dim + i + w * BLOCK, &mix[h * W + w], sizeof(vec));
   }
+  return i;
+}
+
+/* Attention of H query heads, which share one kv head, of one token over its blocks: online
+ * softmax, a run of RUN blocks at a time, in order. H is 4 or 1, known when this is compiled:
+ * what is read of the cache is converted once for all of them.
+ * q: [H, dim] floats, scaled; acc: [H, dim], scratch; out: [H, dim]. */
+static inline __attribute__((always_inline)) void NAME(attend_heads)(
+    const int H, const float *q, const REAL *k_cache, const REAL *v_cache, const int32_t *table,
+    int64_t kv_head, int64_t kv_heads, int64_t dim, int64_t first, int64_t length, float *acc,
+    REAL *out) {
+  const int C = 4 / H; /* chains of sums per head: enough together to hide their latency */
+  float top[4], total[4] = {0}, shrink[4], weights[4][RUN * BLOCK] __attribute__((aligned(64)));
+  for (int h = 0; h < H; h++) top[h] = -INFINITY;
+  memset(acc, 0, (size_t)(H * dim) * sizeof(float));
   for (int64_t b = first / BLOCK; b * BLOCK < length; b += RUN) {
     int64_t begin = b * BLOCK; /* this run's tokens are begin + [low, high) */
     int64_t low = first > begin ? first - begin : 0;
     int64_t high = length - begin < RUN * BLOCK ? length - begin : RUN * BLOCK;
     int64_t blocks = (high + BLOCK - 1) / BLOCK;
-    for (int64_t g = 0; g < group; g++) {
-      const float *qg = q + g * dim;
-      float weights[RUN * BLOCK] __attribute__((aligned(64)));
-      for (int64_t j = 0; j < blocks; j++) {
-        const REAL *k = k_cache + ((int64_t)table[b + j] * kv_heads + kv_head) * dim * BLOCK;
-        vec s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}; /* four chains of sums hide their latency */
-        int64_t i = 0;
-        for (; i + 4 <= dim; i += 4) {
-          s0 += qg[i] * NAME(load_vec)(k + i * BLOCK);
-          s1 += qg[i + 1] * NAME(load_vec)(k + (i + 1) * BLOCK);
-          s2 += qg[i + 2] * NAME(load_vec)(k + (i + 2) * BLOCK);
-          s3 += qg[i + 3] * NAME(load_vec)(k + (i + 3) * BLOCK);
+    for (int64_t j = 0; j < blocks; j++) {
+      const REAL *k = k_cache + ((int64_t)table[b + j] * kv_heads + kv_head) * dim * BLOCK;
+      vec sums[4] = {{0}, {0}, {0}, {0}};
+      int64_t i = 0;
+      for (; i + C <= dim; i += C)
+        for (int c = 0; c < C; c++) {
+          vec key = NAME(load_vec)(k + (i + c) * BLOCK);
+          for (int h = 0; h < H; h++) sums[h * C + c] += q[h * dim + i + c] * key;
         }
-        for (; i < dim; i++) s0 += qg[i] * NAME(load_vec)(k + i * BLOCK);
-        s0 = (s0 + s1) + (s2 + s3);
-        memcpy(weights + j * BLOCK, &s0, sizeof s0);
+      for (; i < dim; i++)
+        for (int h = 0; h < H; h++)
+          sums[h * C] += q[h * dim + i] * NAME(load_vec)(k + i * BLOCK);
+      for (int h = 0; h < H; h++) {
+        for (int c = 1; c < C; c++) sums[h * C] += sums[h * C + c];
+        memcpy(weights[h] + j * BLOCK, &sums[h * C], sizeof(vec));
       }
+    }
+    for (int h = 0; h < H; h++) {
       /* What lies outside [low, high) is stale memory, NaN perhaps. */
-      for (int64_t t = 0; t < low; t++) weights[t] = -INFINITY;
-      for (int64_t t = high; t < blocks * BLOCK; t++) weights[t] = -INFINITY;
-      vec peaks, sums = {0};
-      memcpy(&peaks, weights, sizeof peaks);
-      for (int64_t j = 1; j < blocks; j++) peaks = larger(peaks, load_vec_f32(weights + j * BLOCK));
-      float peak = top[g];
+      for (int64_t t = 0; t < low; t++) weights[h][t] = -INFINITY;
+      for (int64_t t = high; t < blocks * BLOCK; t++) weights[h][t] = -INFINITY;
+      vec peaks = load_vec_f32(weights[h]), sums = {0};
+      for (int64_t j = 1; j < blocks; j++)
+        peaks = larger(peaks, load_vec_f32(weights[h] + j * BLOCK));
+      float peak = top[h];
       for (int t = 0; t < BLOCK; t++) peak = peaks[t] > peak ? peaks[t] : peak;
-      float shrink = fast_exp(top[g] - peak);
-      top[g] = peak;
+      shrink[h] = fast_exp(top[h] - peak);
+      top[h] = peak;
       for (int64_t j = 0; j < blocks; j++) {
-        vec e = exp_vec(load_vec_f32(weights + j * BLOCK) - peak);
-        memcpy(weights + j * BLOCK, &e, sizeof e);
+        vec e = exp_vec(load_vec_f32(weights[h] + j * BLOCK) - peak);
+        memcpy(weights[h] + j * BLOCK, &e, sizeof e);
         sums += e;
       }
       float sum = 0;
       for (int t = 0; t < BLOCK; t++) sum += sums[t];
-      total[g] = total[g] * shrink + sum;
-      float *a = acc + g * dim;
-      int64_t i = 0;
-      MIX(4)
-      MIX(1)
-      for (; i < dim; i++) {
-        a[i] *= shrink;
-        for (int64_t t = low; t < high; t++)
-          a[i] += weights[t] * LOAD(v_cache[NAME(v_row)(table, b, t, kv_head, kv_heads, dim) + i]);
-      }
+      total[h] = total[h] * shrink[h] + sum;
     }
+    int64_t i = NAME(mix)(H, H == 4 ? 2 : 4, 0, acc, shrink, weights, v_cache, table, b, low, high,
+                          kv_head, kv_heads, dim);
+    i = NAME(mix)(H, 1, i, acc, shrink, weights, v_cache, table, b, low, high, kv_head, kv_heads,
+                  dim);
+    for (; i < dim; i++)
+      for (int h = 0; h < H; h++) {
+        float mix = acc[h * dim + i] * shrink[h];
+        for (int64_t t = low; t < high; t++)
+          mix += weights[h][t] *
+                 LOAD(v_cache[NAME(v_row)(table, b, t, kv_head, kv_heads, dim) + i]);
+        acc[h * dim + i] = mix;
+      }
   }
-  for (int64_t g = 0; g < group; g++) {
-    float scale = 1.0f / total[g];
-    for (int64_t i = 0; i < dim; i++) out[g * dim + i] = STORE(acc[g * dim + i] * scale);
+  for (int h = 0; h < H; h++) {
+    float scale = 1.0f / total[h];
+    for (int64_t i = 0; i < dim; i++) out[h * dim + i] = STORE(acc[h * dim + i] * scale);
   }
 }
-#undef MIX
 
 /* Attention of single tokens (decode) over the block cache.
  * qkv: rows of `width` elements, q first; query_rows: [n] which rows; lengths: [n] tokens to look
@@ -214,20 +229,24 @@ EXPORT void NAME(attend_decode)(const REAL *restrict qkv, REAL *restrict out,
   int64_t group = heads / kv_heads;
 #pragma omp parallel
   {
-    float *scratch = malloc((size_t)(2 * group * dim + 2 * group) * sizeof(float));
-    float *q = scratch, *acc = q + group * dim, *top = acc + group * dim, *total = top + group;
+    float *q = malloc((size_t)(2 * group * dim) * sizeof(float)), *acc = q + group * dim;
 #pragma omp for collapse(2) schedule(dynamic, 1)
     for (int64_t s = 0; s < n; s++)
       for (int64_t h = 0; h < kv_heads; h++) {
-        int64_t row = query_rows[s];
-        const REAL *qs = qkv + row * width + h * group * dim;
-        for (int64_t i = 0; i < group * dim; i++) q[i] = LOAD(qs[i]) * scale;
+        const REAL *from = qkv + query_rows[s] * width + h * group * dim;
+        for (int64_t i = 0; i < group * dim; i++) q[i] = LOAD(from[i]) * scale;
         int64_t first = window > 0 && lengths[s] > window ? lengths[s] - window : 0;
-        NAME(attend_head)(q, k_cache, v_cache, tables + s * table_stride, h, kv_heads, group, dim,
-                          first, lengths[s], acc, top, total,
-                          out + row * heads * dim + h * group * dim);
+        const int32_t *table = tables + s * table_stride;
+        REAL *to = out + query_rows[s] * heads * dim + h * group * dim;
+        int64_t g = 0;
+        for (; g + 4 <= group; g += 4)
+          NAME(attend_heads)(4, q + g * dim, k_cache, v_cache, table, h, kv_heads, dim, first,
+                             lengths[s], acc, to + g * dim);
+        for (; g < group; g++)
+          NAME(attend_heads)(1, q + g * dim, k_cache, v_cache, table, h, kv_heads, dim, first,
+                             lengths[s], acc, to + g * dim);
       }
-    free(scratch);
+    free(q);
   }
 }
 

@@ -7,6 +7,7 @@ rows are bfloat16 or float32 on CPU. `make_ops` chooses. Both give the same numb
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from ctypes import c_float, c_int, c_int64, c_void_p
 from dataclasses import dataclass
 
@@ -188,8 +189,8 @@ class NativeOps(TorchOps):
     def __init__(self, lib: ctypes.CDLL, dtype: torch.dtype) -> None:
         suffix = {torch.bfloat16: "bf16", torch.float32: "f32"}[dtype]
 
-        def function(name: str, *argtypes: type) -> ctypes._FuncPointer:  # type: ignore[name-defined]
-            found = getattr(lib, f"{name}_{suffix}")
+        def function(name: str, *argtypes: type) -> Callable[..., None]:
+            found: ctypes._NamedFuncPointer = getattr(lib, f"{name}_{suffix}")
             found.argtypes = argtypes
             found.restype = None
             return found
@@ -197,9 +198,7 @@ class NativeOps(TorchOps):
         p, i, f = c_void_p, c_int64, c_float
         self._add_rmsnorm = function("add_rmsnorm", p, p, p, p, i, i, f, c_int)
         self._silu_mul = function("silu_mul", p, p, i, i)
-        self._rope_append = function(
-            "rope_append", p, p, p, p, p, p, p, p, p, i, i, i, i, f, c_int
-        )
+        self._rope_append = function("rope_append", p, p, p, p, p, p, p, p, p, i, i, i, i, f, c_int)
         self._decode = function("attend_decode", p, p, p, p, p, p, p, i, i, i, i, i, i, f, i)
         self._copy_out = function("gather", p, p, p, p, p, i, i, i, i)
         self._argmax = function("argmax", p, p, i, i)
@@ -261,7 +260,15 @@ class NativeOps(TorchOps):
         k = cache.k.new_empty(kv_heads, length - first, head_dim)
         v = torch.empty_like(k)
         self._copy_out(
-            _at(cache.k), _at(cache.v), _at(table), _at(k), _at(v), first, length, kv_heads, head_dim
+            _at(cache.k),
+            _at(cache.v),
+            _at(table),
+            _at(k),
+            _at(v),
+            first,
+            length,
+            kv_heads,
+            head_dim,
         )
         return k, v
 

@@ -7,7 +7,7 @@ sequences of a step run together, shaped [rows, hidden].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from berth.kernels.ops import AttentionShape, HeadNorm, TorchOps, make_ops
 from berth.models.config import ModelConfig
 from berth.models.parallel import ColumnLinear, Group, RowLinear, TokenEmbedding, divide
 from berth.models.rope import rotary_tables
+from berth.models.weights.names import tensor_shapes
 from berth.models.weights.source import WeightSource
 
 # Called after each layer of a forward pass and each tensor of a load: proof of life.
@@ -150,48 +151,14 @@ class Llama(nn.Module):
         """Fill every weight, one tensor at a time. Returns this rank's bytes.
 
         Args:
-            source: a folder that `check(expected_shapes(config))` accepts.
+            source: a folder of this model's configuration.
             loaded: called with the bytes just taken, after each tensor.
 
         Raises:
             WeightError: a tensor is missing, truncated, mis-shaped or of a wrong dtype.
         """
-        source.check(expected_shapes(self.config))
+        source.check(tensor_shapes(self.config))
         return _Loader(self, source, loaded).run()
-
-
-def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Full shape of every tensor that the model needs, by its Hugging Face name."""
-    return dict(_shapes(config))
-
-
-def _shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    hidden, inner, dim = config.hidden_size, config.intermediate_size, config.head_dim
-    q, kv = config.num_heads * dim, config.num_kv_heads * dim
-    yield "model.embed_tokens.weight", (config.vocab_size, hidden)
-    for i in range(config.num_layers):
-        at = f"model.layers.{i}"
-        yield f"{at}.input_layernorm.weight", (hidden,)
-        for name, rows in (("q", q), ("k", kv), ("v", kv)):
-            yield f"{at}.self_attn.{name}_proj.weight", (rows, hidden)
-            if config.qkv_bias:
-                yield f"{at}.self_attn.{name}_proj.bias", (rows,)
-            if config.qk_norm and name != "v":
-                yield f"{at}.self_attn.{name}_norm.weight", (dim,)
-        yield f"{at}.self_attn.o_proj.weight", (hidden, q)
-        if config.out_bias:
-            yield f"{at}.self_attn.o_proj.bias", (hidden,)
-        yield f"{at}.post_attention_layernorm.weight", (hidden,)
-        for name, shape in (("gate", (inner, hidden)), ("up", (inner, hidden))):
-            yield f"{at}.mlp.{name}_proj.weight", shape
-            if config.mlp_bias:
-                yield f"{at}.mlp.{name}_proj.bias", (inner,)
-        yield f"{at}.mlp.down_proj.weight", (hidden, inner)
-        if config.mlp_bias:
-            yield f"{at}.mlp.down_proj.bias", (hidden,)
-    yield "model.norm.weight", (hidden,)
-    if not config.tie_embeddings:
-        yield "lm_head.weight", (config.vocab_size, hidden)
 
 
 class _Loader:
@@ -203,7 +170,7 @@ class _Loader:
         self.group = model.group
         self.source = source
         self.loaded = loaded
-        self.shapes = expected_shapes(model.config)
+        self.shapes = tensor_shapes(model.config)
         self.bytes = 0
 
     def run(self) -> int:

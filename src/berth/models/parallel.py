@@ -29,6 +29,7 @@ from fairscale.nn.model_parallel.mappings import (
     reduce_from_model_parallel_region,
 )
 from torch import nn
+from torch.distributed.distributed_c10d import HashStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,7 @@ def join_group(device: torch.device) -> Group:
     if degree > 1:
         dist.init_process_group(backend, timeout=patience)
     else:
-        dist.init_process_group(
-            backend, store=dist.HashStore(), rank=0, world_size=1, timeout=patience
-        )
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1, timeout=patience)
     with contextlib.redirect_stdout(io.StringIO()):  # fairscale prints the sizes
         fairscale_groups.initialize_model_parallel(degree)
     return Group(rank, degree, device)
@@ -68,12 +67,16 @@ def leave_group() -> None:
     dist.destroy_process_group()
 
 
+def _has_onednn(dtype: torch.dtype) -> bool:
+    return torch._C._has_mkldnn and dtype in (torch.float32, torch.bfloat16)
+
+
 class _Product:
     """x @ weight.T + bias with the weight in the layout that is fastest on its device."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, pack: bool) -> None:
         self.bias = bias
-        self.packed = pack and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self.packed = pack and weight.device.type == "cpu" and _has_onednn(weight.dtype)
         self.weight = (
             torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()) if self.packed else weight
         )

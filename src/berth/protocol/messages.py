@@ -30,7 +30,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     # position i depends on (seed, i) alone, so a replay after an engine's death repeats it.
     seed: int = 0
     stop_token_ids: tuple[int, ...] = ()  # end-of-sequence ids included, by serving
-    min_tokens: int = 0  # stop tokens are not chosen before this many
+    min_tokens: int = 0  # this many others come before a stop token is chosen
     logprobs: int | None = None  # this many alternatives beside the chosen token; 0: chosen only
     prompt_logprobs: int | None = None  # the same for the prompt's own tokens (echo)
 

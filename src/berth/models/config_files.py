@@ -1,0 +1,92 @@
+"""Which layout a folder has, and the model that it describes.
+
+No torch is imported but for Meta's folders, where the vocabulary has to be counted in the weights.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+from berth.models.config import ConfigError, ModelConfig
+from berth.models.config_fields import read_json
+from berth.models.config_hf import from_hf, to_hf
+from berth.models.config_meta import from_meta, to_meta
+
+__all__ = [
+    "from_hf",
+    "from_meta",
+    "load_config",
+    "load_hf_config",
+    "model_layout",
+    "to_hf",
+    "to_meta",
+]
+
+Layout = Literal["hf", "meta"]
+_LISTED = 12  # names of a folder's content in an error
+
+
+def model_layout(folder: Path) -> Layout:
+    """Whether `folder` is Hugging Face's (config.json, *.safetensors) or Meta's (params.json,
+    consolidated.NN.pth). Where it is both, the one whose weights are there.
+
+    Raises:
+        ConfigError: neither; says what the folder holds and what would be right.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder of a model")
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    consolidated = [name for name in names if name.startswith("consolidated")]
+    safetensors = [n for n in names if n.endswith(".safetensors") and n not in consolidated]
+    indexed = "model.safetensors.index.json" in names
+    if "config.json" in names and (safetensors or indexed):
+        return "hf"
+    if "params.json" in names and consolidated:
+        return "meta"
+    pickled = [name for name in names if name.endswith((".bin", ".pt", ".ckpt"))]
+    if "config.json" in names and any(name.startswith("pytorch_model") for name in pickled):
+        raise ConfigError(
+            f"{folder.name} holds its weights only as {pickled[0]}, a pickle, which could run any "
+            "code and is refused; convert it where you trust it, with transformers: "
+            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder), "
+            "which writes safetensors"
+        )
+    # A description without weights is enough for what needs no weights, such as a benchmark.
+    if "config.json" in names and not consolidated:
+        return "hf"
+    if "params.json" in names:
+        return "meta"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    raise ConfigError(
+        f"{folder.name} is no model folder: it needs config.json and *.safetensors (Hugging Face) "
+        "or params.json and consolidated.00.pth (Meta); it holds "
+        f"{', '.join(names[:_LISTED]) + more if names else 'nothing'}"
+    )
+
+
+def load_config(folder: str | Path) -> ModelConfig:
+    """The model in `folder`, whose weights need not be there.
+
+    Raises:
+        ConfigError: the folder has neither layout, or its configuration is refused.
+        WeightError: Meta's weights are there, but a file is missing, truncated or no checkpoint.
+    """
+    folder = Path(folder)
+    if model_layout(folder) == "hf":
+        return load_hf_config(folder)
+    if not any(folder.glob("consolidated*")):
+        return from_meta(read_json(folder / "params.json"))
+    from berth.models.weights.meta import MetaSource
+
+    with closing(MetaSource(folder)) as source:
+        return source.config
+
+
+def load_hf_config(folder: Path) -> ModelConfig:
+    """The model that config.json and generation_config.json, if any, describe."""
+    generation = folder / "generation_config.json"
+    return from_hf(
+        read_json(folder / "config.json"), read_json(generation) if generation.is_file() else None
+    )

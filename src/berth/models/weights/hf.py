@@ -1,0 +1,113 @@
+"""Hugging Face's layout: config.json beside safetensors files, with or without an index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from berth.models.config import ConfigError, ModelConfig
+from berth.models.config_fields import read_json
+from berth.models.weights.files import Entry, dtype_complaint
+from berth.models.weights.names import EMBEDDING, HEAD
+from berth.models.weights.safetensors_file import SafetensorsFile
+from berth.models.weights.source import WeightError
+
+_SINGLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+
+
+class SafetensorsSource:
+    """A Hugging Face folder. `read` gives a view of the mapped file, whatever the slice.
+
+    Where the embedding is tied, lm_head.weight is the embedding, as in transformers, whatever the
+    files hold under that name.
+    """
+
+    def __init__(self, folder: Path, config: ModelConfig) -> None:
+        """Raises: WeightError for a file that is missing or torn, ConfigError for the index."""
+        self.config = config
+        self._files: dict[str, SafetensorsFile] = {}
+        self._where: dict[str, str] = {}  # tensor: file
+        if (folder / _INDEX).is_file() and not (folder / _SINGLE).is_file():
+            self._where = _weight_map(folder / _INDEX)
+            for name, file in self._where.items():
+                if file not in self._files:
+                    self._files[file] = SafetensorsFile(folder / file, name)
+        else:
+            for path in _unindexed(folder):
+                opened = self._files[path.name] = SafetensorsFile(path)
+                for name in opened.entries:
+                    if name in self._where:
+                        reason = f"it is in {self._where[name]} too; which one is meant?"
+                        raise WeightError(name, path.name, reason)
+                    self._where[name] = path.name
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(entry.nbytes for file in self._files.values() for entry in file.entries.values())
+
+    def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
+        for name, shape in expected.items():
+            file, entry = self._find(name)
+            if complaint := dtype_complaint(entry):
+                raise WeightError(self._stored(name), file.path.name, complaint)
+            if entry.shape != shape:
+                raise WeightError(
+                    self._stored(name),
+                    file.path.name,
+                    f"its shape is {entry.shape}, but config.json asks for {shape}",
+                )
+
+    def read(
+        self, name: str, *, dim: int = 0, start: int = 0, length: int | None = None
+    ) -> torch.Tensor:
+        file, entry = self._find(name)
+        if complaint := dtype_complaint(entry):
+            raise WeightError(self._stored(name), file.path.name, complaint)
+        view = file.view(self._stored(name))
+        return view.narrow(dim, start, view.shape[dim] - start if length is None else length)
+
+    def release(self, name: str) -> None:
+        file, _ = self._find(name)
+        file.release(self._stored(name))
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def _stored(self, name: str) -> str:
+        return EMBEDDING if name == HEAD and self.config.tie_embeddings else name
+
+    def _find(self, name: str) -> tuple[SafetensorsFile, Entry]:
+        stored = self._stored(name)
+        where = self._where.get(stored)
+        if where is None:
+            files = list(self._files)
+            many = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else files[0]
+            raise WeightError(stored, many, "is missing")
+        entry = self._files[where].entries.get(stored)
+        if entry is None:
+            raise WeightError(stored, where, f"is missing, though {_INDEX} says it is there")
+        return self._files[where], entry
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    where = read_json(path).get("weight_map")
+    if not isinstance(where, dict) or not where:
+        raise ConfigError(f"{path.name}: weight_map must be an object of tensors and their files")
+    for name, file in where.items():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ConfigError(f"{path.name}: weight_map.{name} must be a file in the same folder")
+    return where
+
+
+def _unindexed(folder: Path) -> list[Path]:
+    if (folder / _SINGLE).is_file():
+        return [folder / _SINGLE]
+    paths = sorted(folder.glob("*.safetensors"))
+    paths = [path for path in paths if not path.name.startswith("consolidated")]
+    if not paths:
+        raise WeightError(EMBEDDING, _SINGLE, "the file is missing")
+    return paths

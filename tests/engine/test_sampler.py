@@ -1,0 +1,159 @@
+"""Sampling keeps its promises: the right distribution, the same text for the same seed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from berth.engine import sampler as sampler_module
+from berth.engine.randomness import uniform
+from berth.engine.sampler import BAD_LOGITS, Sampler
+from berth.engine.sequence import Sequence
+from berth.kernels.ops import TorchOps
+from berth.protocol.messages import SamplingParams
+
+VOCAB = 600
+
+
+def sequence(output: list[int] | None = None, **params: Any) -> Sequence:
+    values = {"max_tokens": 100_000} | params
+    return Sequence(1, [5, 6, 7, 7], SamplingParams(**values), output or [])
+
+
+def sample(logits: torch.Tensor, *sequences: Sequence) -> list[int]:
+    return Sampler(TorchOps()).sample(logits, sequences).tokens
+
+
+def draw(logits: torch.Tensor, times: int, **params: Any) -> torch.Tensor:
+    """Counts of `times` draws from one row, at seeds 0 to times - 1."""
+    rows = logits.expand(times, -1)
+    return torch.bincount(
+        torch.tensor(sample(rows, *(sequence(seed=i, **params) for i in range(times)))),
+        minlength=logits.numel(),
+    )
+
+
+@pytest.fixture
+def logits() -> torch.Tensor:
+    return torch.randn(VOCAB, generator=torch.Generator().manual_seed(1)) * 3
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 100_000))
+def test_uniform_numbers_are_in_their_range_and_repeat(seed: int, position: int) -> None:
+    assert 0.0 <= uniform(seed, position) < 1.0
+    assert uniform(seed, position) == uniform(seed, position)
+
+
+def test_uniform_numbers_are_even_over_seeds_and_over_positions() -> None:
+    for numbers in (
+        [uniform(seed, 0) for seed in range(20_000)],
+        [uniform(11, position) for position in range(20_000)],
+    ):
+        counts = torch.histc(torch.tensor(numbers), 20, 0, 1)
+        chi_square = float(((counts - 1000) ** 2 / 1000).sum())
+        assert chi_square < 50  # 19 degrees of freedom: above 50 once in ten thousand
+
+
+def test_temperature_zero_takes_the_largest(logits: torch.Tensor) -> None:
+    assert sample(logits[None], sequence(temperature=0.0)) == [int(logits.argmax())]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"temperature": 0.5}, {"top_k": 5}, {"top_p": 0.6}, {"min_p": 0.2}, {"top_p": 0.999}],
+    ids=str,
+)
+def test_draws_follow_the_filtered_distribution(
+    logits: torch.Tensor, params: dict[str, Any]
+) -> None:
+    times = 20_000
+    probs = torch.softmax(logits / params.get("temperature", 1.0), -1)
+    order = probs.argsort(descending=True)
+    ranked = probs[order]
+    keep = torch.ones(VOCAB, dtype=torch.bool)
+    keep &= torch.arange(VOCAB) < params.get("top_k", VOCAB)
+    keep &= ranked.cumsum(0) - ranked < params.get("top_p", 1.1)
+    keep &= ranked >= params.get("min_p", 0.0) * ranked[0]
+    want = torch.zeros(VOCAB).scatter(0, order, torch.where(keep, ranked, 0.0))
+    want /= want.sum()
+    got = draw(logits, times, **params)
+    assert int(got[want == 0].sum()) == 0
+    often = want * times > 10
+    chi_square = float(((got - want * times) ** 2 / (want * times))[often].sum())
+    freedom = int(often.sum())
+    assert chi_square < freedom + 4 * math.sqrt(2 * freedom) + 5
+
+
+def test_a_flat_distribution_is_sampled_beyond_the_first_candidates() -> None:
+    got = draw(torch.zeros(VOCAB), 6000, top_p=0.9)
+    assert int((got > 0).sum()) > 2 * sampler_module.CANDIDATES - 10
+    assert int((got > 0).sum()) <= math.ceil(VOCAB * 0.9) + 1
+
+
+def test_a_request_draws_the_same_in_any_company(logits: torch.Tensor) -> None:
+    mine = sequence([3, 4], seed=99, top_p=0.9)
+    alone = sample(logits[None], mine)
+    others = [
+        sequence(temperature=0.0),
+        sequence(top_k=400, seed=3),
+        sequence(logprobs=5, seed=4),
+        sequence([1, 2, 3], presence_penalty=1.5, seed=5),
+    ]
+    rows = torch.stack([logits.flip(0), logits, logits * 2, logits, logits])
+    assert sample(rows, others[0], mine, *others[1:])[1:2] == alone
+
+
+def test_a_tiny_temperature_is_greedy_and_finite(logits: torch.Tensor) -> None:
+    assert sample(logits[None], sequence(temperature=1e-6, seed=3)) == [int(logits.argmax())]
+
+
+def test_penalties_and_bias_shift_what_they_name() -> None:
+    logits = torch.zeros(VOCAB)
+    logits[5], logits[9], logits[20] = 4.0, 3.9, 3.8
+    greedy = {"temperature": 0.0}
+    assert sample(logits[None], sequence(**greedy)) == [5]
+    assert sample(logits[None], sequence(repetition_penalty=1.2, **greedy)) == [9]  # 5: prompt
+    assert sample(logits[None], sequence(presence_penalty=1.0, **greedy)) == [5]  # not output
+    assert sample(logits[None], sequence([5], presence_penalty=1.0, **greedy)) == [9]
+    assert sample(logits[None], sequence([5, 9, 9], frequency_penalty=0.15, **greedy)) == [5]
+    assert sample(logits[None], sequence(logit_bias={20: 5.0}, **greedy)) == [20]
+
+
+def test_a_stop_token_waits_for_min_tokens() -> None:
+    logits = torch.zeros(VOCAB)
+    logits[2] = 9.0
+    logits[8] = 1.0
+    params = {"temperature": 0.0, "stop_token_ids": (2,), "min_tokens": 3}
+    for before in ([], [1], [1, 1]):
+        assert sample(logits[None], sequence(before, **params)) == [8]
+    assert sample(logits[None], sequence([1, 1, 1], **params)) == [2]
+
+
+def test_logprobs_are_the_models_own_before_any_filter(logits: torch.Tensor) -> None:
+    params = {"logprobs": 3, "temperature": 0.3, "top_k": 2, "seed": 4}
+    done = Sampler(TorchOps()).sample(logits[None], [sequence(**params)])
+    entry = done.logprobs[0]
+    assert entry is not None
+    want = torch.log_softmax(logits, -1)
+    assert entry.token == done.tokens[0]
+    assert entry.logprob == pytest.approx(float(want[entry.token]), abs=1e-5)
+    values, ids = want.topk(3)
+    assert [token for token, _ in entry.top] == ids.tolist()
+    assert [value for _, value in entry.top] == pytest.approx(values.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_nan_spoils_its_own_row_only(logits: torch.Tensor, temperature: float) -> None:
+    rows = torch.stack([logits, logits.clone(), logits])
+    rows[1, 17] = torch.nan
+    sequences = [sequence(temperature=temperature, seed=i, logprobs=1) for i in range(3)]
+    done = Sampler(TorchOps()).sample(rows, sequences)
+    assert done.tokens[1] == BAD_LOGITS
+    assert done.logprobs[1] is None
+    assert done.tokens[0] == sample(logits[None], sequences[0])[0]
+    assert BAD_LOGITS not in (done.tokens[0], done.tokens[2])
