@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkpoints import random_tensors, tiny_config, write_hf, write_meta
 from safetensors.torch import save_file
 
 from berth.models.config import ConfigError
@@ -16,6 +15,7 @@ from berth.models.config_files import load_config, model_layout
 from berth.models.config_hf import to_hf
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import meta_name
+from models.checkpoints import random_tensors, tiny_config, write_hf, write_meta
 
 
 def test_both_layouts_give_the_same_numbers(tmp_path: Path) -> None:

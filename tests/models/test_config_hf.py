@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoints import save_transformers, tiny_config
 
 from berth.models.config import ConfigError, RopeScaling
 from berth.models.config_hf import from_hf, to_hf
+from models.checkpoints import save_transformers, tiny_config
 
 LLAMA_2_7B: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],

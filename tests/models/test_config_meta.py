@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from checkpoints import tiny_config
 
 from berth.models.config import ConfigError, RopeScaling
 from berth.models.config_meta import from_meta, to_meta
+from models.checkpoints import tiny_config
 
 LLAMA_1_7B: dict[str, Any] = {
     "dim": 4096, "multiple_of": 256, "n_heads": 32, "n_layers": 32,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import random_tensors, save_transformers, tiny_config, write_hf, write_meta
 
 from berth.models.config import ConfigError, ModelConfig, RopeScaling
 from berth.models.weights.convert import (
@@ -21,6 +20,7 @@ from berth.models.weights.convert import (
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import EMBEDDING, HEAD, tensor_shapes
 from berth.models.weights.source import WeightError
+from models.checkpoints import random_tensors, save_transformers, tiny_config, write_hf, write_meta
 
 
 def contents(folder: Path) -> dict[str, torch.Tensor]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import random_tensors, tiny_config, write_hf, write_meta
 
 from berth.models.config import ModelConfig
 from berth.models.weights.names import tensor_shapes
+from models.checkpoints import random_tensors, tiny_config, write_hf, write_meta
 
 LIMIT = 1.2  # times the rank's own share
 

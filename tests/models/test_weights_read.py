@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import random_tensors, save_transformers, tiny_config, write_hf, write_meta
 
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import (
@@ -16,6 +15,7 @@ from berth.models.weights.names import (
     tensor_shapes,
 )
 from berth.models.weights.source import WeightSource
+from models.checkpoints import random_tensors, save_transformers, tiny_config, write_hf, write_meta
 
 LAYOUTS = [
     "meta-1",

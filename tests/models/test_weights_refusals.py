@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import random_tensors, tiny_config, write_hf, write_meta
 from safetensors.torch import load_file, save_file
 
 from berth.models.config import ConfigError
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import tensor_shapes
 from berth.models.weights.source import WeightError
+from models.checkpoints import random_tensors, tiny_config, write_hf, write_meta
 
 WV = "layers.1.attention.wv.weight"
 V_PROJ = "model.layers.1.self_attn.v_proj.weight"

@@ -1,4 +1,4 @@
-"""What one step computes, as tensors on the device: the positions, where they live, who looks back."""
+"""What one step computes, as tensors: the positions, where they lie, who looks back how far."""
 
 from __future__ import annotations
 

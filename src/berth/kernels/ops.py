@@ -259,17 +259,8 @@ class NativeOps(TorchOps):
         _, kv_heads, head_dim, _ = cache.k.shape
         k = cache.k.new_empty(kv_heads, length - first, head_dim)
         v = torch.empty_like(k)
-        self._copy_out(
-            _at(cache.k),
-            _at(cache.v),
-            _at(table),
-            _at(k),
-            _at(v),
-            first,
-            length,
-            kv_heads,
-            head_dim,
-        )
+        where = _at(cache.k), _at(cache.v), _at(table), _at(k), _at(v)
+        self._copy_out(*where, first, length, kv_heads, head_dim)
         return k, v
 
     def _attend_decode(

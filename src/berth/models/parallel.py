@@ -29,7 +29,6 @@ from fairscale.nn.model_parallel.mappings import (
     reduce_from_model_parallel_region,
 )
 from torch import nn
-from torch.distributed.distributed_c10d import HashStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,13 @@ def join_group(device: torch.device) -> Group:
     if degree > 1:
         dist.init_process_group(backend, timeout=patience)
     else:
-        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1, timeout=patience)
+        dist.init_process_group(
+            backend,
+            store=dist.HashStore(),  # type: ignore[attr-defined]  # not in its stubs
+            rank=0,
+            world_size=1,
+            timeout=patience,
+        )
     with contextlib.redirect_stdout(io.StringIO()):  # fairscale prints the sizes
         fairscale_groups.initialize_model_parallel(degree)
     return Group(rank, degree, device)

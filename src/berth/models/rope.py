@@ -25,7 +25,7 @@ def inverse_frequencies(config: ModelConfig) -> torch.Tensor:
 
 
 def _stretch_llama3(frequencies: torch.Tensor, scaling: RopeScaling) -> torch.Tensor:
-    """Llama 3.1: long wavelengths are stretched by factor, short ones kept, between them a blend."""
+    """Llama 3.1: long wavelengths are stretched, short ones kept, those between blended."""
     wavelength = 2 * math.pi / frequencies
     longest = scaling.original_max_position / scaling.low_freq_factor
     shortest = scaling.original_max_position / scaling.high_freq_factor
