@@ -12,7 +12,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-from berth.protocol.messages import FromEngine, Heartbeat, ToEngine
+from berth.protocol.messages import FromEngine, Heartbeat, Shutdown, ToEngine
 from berth.protocol.wire import FrameReader, decode_to_engine, frame
 
 _CHUNK = 1 << 18
@@ -71,7 +71,10 @@ class Link:
             if not data:
                 os._exit(0)
             for body in reader.feed(data):
-                self.inbox.put(decode_to_engine(body))
+                message = decode_to_engine(body)
+                if self.rank != 0 and isinstance(message, Shutdown):
+                    os._exit(0)  # its main thread may wait in a collective for ever
+                self.inbox.put(message)
 
     def _beat(self, seconds: float) -> None:
         pause = threading.Event()

@@ -89,6 +89,7 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
         model = Llama(numbers, group, dtype, positions)
         weight_bytes = model.load(source, loaded)
     source.close()
+    link.send(Loading(group.rank, weight_bytes, weight_bytes))
     memory, free = device_memory(group.device)
     blocks = cache_blocks(
         bytes_per_block=model.cache_bytes_per_block(),

@@ -1,1 +1,1 @@
-"""One model service: tokenise, template, stream, stop; supervises the engine processes. No torch."""
+"""One model service: tokenise, template, stream, stop; supervises the engine. No torch."""

@@ -16,6 +16,10 @@ class InvalidRequest(ServingError):
         self.code = code  # e.g. "context_length_exceeded"
 
 
+class UnsafePrompt(InvalidRequest):
+    """A message holds one of the template's own tags ("[INST]", "<<SYS>>"…)."""
+
+
 class ModelNotFound(ServingError):
     """The request names a model that is not served here."""
 

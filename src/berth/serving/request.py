@@ -38,15 +38,27 @@ class Options:
     echo: bool = False  # the prompt's text (and logprobs, where asked for) before the output
     # Whether max_tokens is cut to what the context leaves (KAITO) or refused above it (OpenAI).
     clip_max_tokens: bool = False
+    # OpenAI's range ends at 2; KAITO's has no end (math.inf).
+    max_temperature: float = 2.0
+    # Whether the output is read as the prompt's continuation, so that SentencePiece's leading space
+    # stays ("Hello" + " world"), or stands alone, where decoding drops it. Echo does the former.
+    continues_prompt: bool = False
+    timeout: float | None = None  # seconds from submission; None: the service's own limit
 
 
 @dataclass(frozen=True, slots=True)
 class TokenText:
-    """One output token with its own text, for logprobs."""
+    """One token with its own text, for logprobs.
+
+    `text` of a token that holds a part of a character is U+FFFD; `data` has its bytes.
+    """
 
     logprob: TokenLogprob
     text: str
     top_texts: tuple[str, ...] = ()
+    data: bytes = b""
+    # False for the first token of an echoed prompt: nothing precedes it, render null.
+    has_logprob: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +70,7 @@ class Piece:
     """
 
     text: str
-    tokens: int  # output tokens so far
+    tokens: int  # output tokens so far, the prompt's not counted
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenText, ...] = ()
 

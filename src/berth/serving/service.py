@@ -1,4 +1,7 @@
-"""One model, served: what a dialect may ask for. (Interface; see the implementation below.)"""
+"""One model, served: what a dialect may ask for. model_service.py implements it.
+
+Where a text may be large, call `encode` and `render_chat` through offload.py, which uses a thread.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,267 @@
+"""berth serve: one model, over HTTP. The launch arguments of KAITO's images work unchanged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import click
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from berth.presets.catalogue import PresetError, find_preset
+from berth.protocol.config import Device, Dtype, EngineConfig
+from berth.server.auth import bind_host, parse_api_keys
+from berth.server.logs import configure_logging
+from berth.server.metrics import Metrics
+from berth.server.run import CannotListen, run, serve_model
+from berth.server.settings import ServerSettings
+from berth.server.worker_node import serve_worker
+from berth.serving.launch import LaunchConfig
+from berth.serving.model_service import ModelService
+from berth.serving.open_model import ServingConfig, open_model
+from berth.serving.tokenizer import TokenizerError
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Bytes(click.ParamType):
+    """A number of bytes: 8589934592, 8G, 8GiB, 512M."""
+
+    name = "bytes"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is no number of bytes; write 8G or 512M, for example", param, ctx)
+        return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def _options(*groups: list[Callable[..., Any]]) -> Callable[..., Any]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for group in reversed(groups):
+            for option in reversed(group):
+                command = option(command)
+        return command
+
+    return decorate
+
+
+_HTTP = [
+    click.option(
+        "--host", help="Address to listen on.  [default: loopback; all with BERTH_API_KEY]"
+    ),
+    click.option("--port", default=5000, show_default=True, help="Port to listen on; 0: any."),
+    click.option("--name", "model_id", help="Name of the model for clients.  [default: its own]"),
+    click.option("--alias", multiple=True, help="A further name for the model; repeatable."),
+    click.option("--max-waiting", default=256, show_default=True, help="Requests that may queue."),
+    click.option("--request-timeout", default=600.0, show_default=True, help="Seconds."),
+    click.option(
+        "--grace", default=25.0, show_default=True, help="Seconds for running requests at the end."
+    ),
+    click.option("--allow-shutdown", is_flag=True, help="POST /shutdown from other machines too."),
+    click.option("--cors-origin", multiple=True, help="Web page origin that may call; repeatable."),
+    click.option("--log-format", type=click.Choice(["text", "json"]), default="text"),
+    click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info"),
+]
+_ENGINE = [
+    click.option(
+        "--dtype",
+        type=click.Choice(get_args(Dtype)),
+        default="auto",
+        help="Number format of weights and cache.  [default: what is stored, where it is fast]",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(get_args(Device)),
+        default="auto",
+        help="[default: a GPU where there is one]",
+    ),
+    click.option(
+        "--max-model-len",
+        "--max_seq_len",
+        type=click.IntRange(min=2),
+        help="Tokens of prompt and output together.  [default: as trained, if memory allows]",
+    ),
+    click.option(
+        "--max-num-seqs",
+        "--max_batch_size",
+        type=click.IntRange(min=1),
+        default=64,
+        show_default=True,
+        help="Sequences computed at once; others wait.",
+    ),
+    click.option(
+        "--max-batch-tokens",
+        type=click.IntRange(min=1),
+        default=1024,
+        show_default=True,
+        help="Tokens computed in one step.",
+    ),
+    click.option("--kv-cache-memory", type=Bytes(), help="Per rank, as 8G.  [default: what fits]"),
+    click.option(
+        "--memory-fraction",
+        type=click.FloatRange(0.05, 1.0),
+        default=0.85,
+        show_default=True,
+        help="Of the memory, that weights and KV cache may take.",
+    ),
+    click.option("--no-prefix-caching", is_flag=True, help="Share no blocks between prompts."),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads of a rank."),
+    click.option("--chat-template", help="llama-2, plain or jinja.  [default: the model's own]"),
+    click.option("--tokenizer", "--tokenizer_path", help="File, where it is not with the weights."),
+    click.option("--ckpt_dir", hidden=True, help="The weights, as KAITO's images name them."),
+]
+_PARALLEL = [
+    click.option(
+        "--degree",
+        "--tensor-parallel-size",
+        "--model_parallel_size",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Ranks that share the model, over all nodes (tensor parallelism).",
+    ),
+    click.option("--nnodes", type=click.IntRange(min=1), default=1, help="Machines."),
+    click.option("--node-rank", type=click.IntRange(min=0), default=0, help="Which of them."),
+    click.option("--rdzv-endpoint", help="HOST:PORT of node 0, where the ranks meet."),
+    click.option(
+        "--hang-timeout",
+        default=4.0,
+        show_default=True,
+        help="Seconds without progress after which a rank counts as hung.",
+    ),
+]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("model", required=False)
+@_options(_HTTP, _ENGINE, _PARALLEL)
+def serve(model: str | None, **options: Any) -> None:
+    """Serve MODEL over HTTP: a preset of the catalogue, or a folder of weights.
+
+    Without MODEL it is the small built-in one, pocket. A folder holds either Meta's files
+    (consolidated.NN.pth, params.json, tokenizer.model) or Hugging Face's (*.safetensors,
+    config.json, tokenizer.json).
+
+    With BERTH_API_KEY set (one key, or several separated by commas), every route but the health
+    ones asks for it. Without it the server listens on this machine only, unless --host is given.
+    """
+    level = getattr(logging, options["log_level"].upper())
+    configure_logging(cast(Literal["text", "json"], options["log_format"]), level)
+    try:
+        serving, settings = _decide(model, options)
+    except (PresetError, TokenizerError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        sys.exit(run(_serve(serving, settings)))
+    except CannotListen as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, ServerSettings]:
+    """Everything the owner said, as two frozen objects. Raises what is wrong with it."""
+    folder, model_id, template = _find(model or options["ckpt_dir"] or "pocket")
+    keys = parse_api_keys(os.environ.get("BERTH_API_KEY"))
+    settings = ServerSettings(
+        host=bind_host(options["host"], keys),
+        port=options["port"],
+        api_keys=keys,
+        allow_shutdown=options["allow_shutdown"],
+        grace_seconds=options["grace"],
+        request_timeout_seconds=options["request_timeout"],
+        cors_origins=options["cors_origin"],
+        model_aliases=options["alias"],
+        log_format=options["log_format"],
+    )
+    address, port = _endpoint(options["rdzv_endpoint"])
+    launch = LaunchConfig(
+        nnodes=options["nnodes"],
+        node_rank=options["node_rank"],
+        master_addr=address,
+        master_port=port,
+        hang_timeout=options["hang_timeout"],
+    )
+    engine = EngineConfig(
+        model=str(folder),
+        socket="",  # the supervisor makes one for each start
+        tokenizer=options["tokenizer"],
+        device=options["device"],
+        dtype=options["dtype"],
+        threads=options["threads"],
+        max_model_len=options["max_model_len"],
+        max_num_seqs=options["max_num_seqs"],
+        max_batch_tokens=max(options["max_batch_tokens"], options["max_num_seqs"]),
+        kv_cache_bytes=options["kv_cache_memory"],
+        memory_fraction=options["memory_fraction"],
+        prefix_caching=not options["no_prefix_caching"],
+        degree=options["degree"],
+    )
+    serving = open_model(
+        engine,
+        model_id=options["model_id"] or model_id,
+        template=options["chat_template"] or template,
+        launch=launch,
+        max_waiting=options["max_waiting"],
+        request_timeout=options["request_timeout"],
+    )
+    return serving, settings
+
+
+def _find(model: str) -> tuple[Path, str, str | None]:
+    """Folder, name and chat template (None: the folder's own) of a preset or a folder."""
+    folder = Path(model)
+    if folder.is_dir():
+        return folder, folder.resolve().name, None
+    if "/" in model:
+        raise ValueError(f"there is no folder {model}")
+    preset = find_preset(model)
+    if preset.weights is None:
+        raise ValueError(f"the weights of {model} are not part of the catalogue; name their folder")
+    return preset.weights, preset.name, preset.template
+
+
+def _endpoint(text: str | None) -> tuple[str | None, int | None]:
+    if text is None:
+        return None, None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"--rdzv-endpoint should be HOST:PORT, not {text!r}")
+    return host, int(port)
+
+
+async def _serve(serving: ServingConfig, settings: ServerSettings) -> int:
+    if serving.launch.node_rank > 0:
+        return await serve_worker(serving, settings)
+    metrics = Metrics(serving.model_id)
+    service = ModelService(serving, metrics)
+    bar = asyncio.create_task(_show_loading(service, settings))
+    try:
+        return await serve_model(service, settings, metrics, lambda host, port: None)
+    finally:
+        bar.cancel()
+
+
+async def _show_loading(service: ModelService, settings: ServerSettings) -> None:
+    """A progress bar while weights load, where a person watches; then where to ask."""
+    if sys.stderr.isatty():
+        columns = TextColumn("loading {task.description}"), BarColumn(), TaskProgressColumn()
+        with Progress(*columns, TimeElapsedColumn(), transient=True) as progress:
+            task = progress.add_task(service.model_id, total=1.0)
+            while not service.health().ready:
+                progress.update(task, completed=service.health().load_fraction or 0.0)
+                await asyncio.sleep(0.1)
+    else:
+        while not service.health().ready:
+            await asyncio.sleep(0.1)
+    shown = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::") else settings.host
+    click.echo(f"{service.model_id} answers at http://{shown}:{settings.port}", err=True)

@@ -1,0 +1,115 @@
+"""Putting the app together: dialects, health, metrics, and the few layers around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from berth.server import health
+from berth.server.auth import Authentication
+from berth.server.context import Server
+from berth.server.dialects import kaito, openai
+from berth.server.errors import Malformed, NoSuchMethod, NoSuchRoute, error_response
+from berth.server.front import Front
+from berth.server.lifecycle import Lifecycle
+from berth.server.metrics import Metrics, package_version
+from berth.server.schema import Documented
+from berth.server.settings import ServerSettings
+from berth.serving.service import Health, Service
+
+_DESCRIPTION = (
+    "One open-weight language model, in OpenAI's dialect (/v1) and in that of KAITO's Llama-2 "
+    "images (/generate, /chat)."
+)
+
+
+def create_app(
+    service: Service,
+    settings: ServerSettings,
+    *,
+    lifecycle: Lifecycle | None = None,
+    metrics: Metrics | None = None,
+) -> FastAPI:
+    """The HTTP server of one model.
+
+    The app answers as soon as it listens, whatever state the service is in. It neither starts
+    nor stops the service; `run.serve` does.
+
+    Args:
+        lifecycle: the drain that the runner shares with the app.
+        metrics: the observer that the service reports to.
+    """
+    server = Server(
+        service,
+        settings,
+        lifecycle or Lifecycle(),
+        metrics or Metrics(service.model_id),
+    )
+    app = _bare_app()
+    documented = Documented()
+
+    def current() -> Health:
+        return health.drained(service.health(), server.lifecycle.draining)
+
+    kaito.mount(app, server, documented)
+    kaito.mount_healthz(app, current, documented)
+    openai.mount(app, server, documented)
+    health.mount(app, current, documented)
+    health.mount_metrics(app, server.metrics)
+    _finish(app, documented)
+    # The last one added is the outermost.
+    app.add_middleware(Authentication, settings=settings)
+    app.add_middleware(Front, server=server)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after", "berth-ignored-parameters"],
+        )
+    return app
+
+
+def create_worker_app(current: Callable[[], Health]) -> FastAPI:
+    """What a worker node of a multi-node engine answers: its probes, and nothing else."""
+    app = _bare_app()
+    documented = Documented()
+    kaito.mount_healthz(app, current, documented)
+    health.mount(app, current, documented)
+    _finish(app, documented)
+    return app
+
+
+def _bare_app() -> FastAPI:
+    return FastAPI(
+        title="Berth",
+        version=package_version(),
+        description=_DESCRIPTION,
+        redirect_slashes=False,  # Front takes a trailing slash away; a redirect would lose a POST
+        # FastAPI's own would write exceptions' messages, and so perhaps prompts, to a collector.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+
+
+def _finish(app: FastAPI, documented: Documented) -> None:
+    documented.install(app)
+
+    async def unrouted(request: Request, error: Exception) -> Response:
+        """Starlette's own 404 and 405, in the dialect of the path."""
+        assert isinstance(error, HTTPException)
+        path = request.scope["path"]
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            message = f"This route takes {allowed or 'other methods'}."
+            return error_response(path, NoSuchMethod(message, allowed))
+        if error.status_code == 404:
+            return error_response(path, NoSuchRoute("There is no such route; /docs lists them."))
+        return error_response(path, Malformed(str(error.detail)))
+
+    app.add_exception_handler(HTTPException, unrouted)

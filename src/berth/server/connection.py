@@ -1,0 +1,86 @@
+"""One client's connection: uvicorn's HTTP/1.1, with a limit to how much and how slow a head may be.
+
+uvicorn bounds a request's body (it stops reading while nobody takes it) but not its head: without
+this, a client could send headers for ever, or one byte of them a minute on thousands of sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from asyncio import TimerHandle
+from typing import ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class GuardedConnection(HttpToolsProtocol):
+    """Closes a connection whose request line and headers are too large or take too long."""
+
+    MAX_HEAD_BYTES: ClassVar[int] = 64 * 1024
+    HEAD_SECONDS: ClassVar[float] = 20.0
+    # How long what we wrote may wait for a peer that neither reads nor closes.
+    UNREAD_SECONDS: ClassVar[float] = 120.0
+
+    _in_head = True
+    _head_bytes = 0
+    _head_timer: TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock: a connection that never asks for anything is closed too."""
+        super().connection_made(transport)
+        _notice_dead_peers(transport, self.UNREAD_SECONDS)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what arrives while a head is incomplete."""
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.MAX_HEAD_BYTES:
+                self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        """A head begins, on a new connection or a kept one."""
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is complete; the body has its own limits."""
+        self._in_head = False
+        self._head_bytes = 0
+        self._stop_clock()
+        super().on_headers_complete()
+
+    def _expect_head(self) -> None:
+        self._in_head = True
+        self._stop_clock()
+        self._head_timer = self.loop.call_later(
+            self.HEAD_SECONDS, self._refuse, b"408 Request Timeout"
+        )
+
+    def _stop_clock(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: bytes) -> None:
+        self._stop_clock()
+        if not self.transport.is_closing():
+            head = b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(head)
+            self.transport.close()
+
+
+def _notice_dead_peers(transport: asyncio.Transport, seconds: float) -> None:
+    """Let the kernel end a connection whose peer vanished, or left its window closed."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = int(seconds * 1000)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,0 +1,66 @@
+"""What every route of one app stands on, and what is noted about one request on its way."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass, field
+
+from starlette.types import Scope
+
+from berth.server.lifecycle import Lifecycle
+from berth.server.metrics import Metrics
+from berth.server.settings import ServerSettings
+from berth.serving.service import Service
+
+# What we take over from a client's x-request-id; anything else might forge log lines.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_SCOPE_KEY = "berth"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The parts of one running app."""
+
+    service: Service
+    settings: ServerSettings
+    lifecycle: Lifecycle
+    metrics: Metrics
+
+    @property
+    def ready(self) -> bool:
+        """Whether a new call would be taken and served."""
+        return not self.lifecycle.draining and self.service.health().ready
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request, as its log line will tell it. Never holds text of a prompt or an answer."""
+
+    request_id: str
+    method: str
+    started: float = field(default_factory=time.perf_counter)  # monotonic seconds
+    status: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    first_token: float | None = None  # monotonic seconds
+
+
+def open_context(scope: Scope) -> RequestContext:
+    """Note a request's id (the client's own, if it is a sane one) and start in its scope."""
+    request_id = None
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value.decode("ascii")
+            break
+    context = RequestContext(request_id or os.urandom(16).hex(), scope["method"])
+    scope[_SCOPE_KEY] = context
+    return context
+
+
+def context_of(scope: Scope) -> RequestContext:
+    """The context that `open_context` left in this scope."""
+    context = scope[_SCOPE_KEY]
+    assert isinstance(context, RequestContext)
+    return context

@@ -1,0 +1,208 @@
+"""KAITO's routes. Where its behaviour was a defect, ours is the sane one:
+
+- GET /healthz answers 503 instead of 500 while no model is ready (same `detail`), and asks for no
+  GPU: a CPU box that serves is healthy.
+- A full queue is 429, a server that is not ready 503, an engine's failure 500; all were 400.
+- POST /shutdown lets running requests finish, and listens to this machine only.
+- A parameter without a meaning here is named in the Berth-Ignored-Parameters header.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from berth.server.auth import is_loopback
+from berth.server.body import read_body
+from berth.server.context import Server, context_of
+from berth.server.dialects.kaito import parse, render
+from berth.server.errors import Forbidden, renamed
+from berth.server.generate import answers, open_stream, submit_all
+from berth.server.reply import json_response
+from berth.server.schema import Documented
+from berth.serving.chat_template import UNSAFE_ERROR
+from berth.serving.errors import InvalidRequest, UnsafePrompt
+from berth.serving.offload import encode, render_chat
+from berth.serving.request import Options
+from berth.serving.service import Generation, Health
+
+_TAG = "kaito"
+_ERRORS: dict[int, type[msgspec.Struct]] = {
+    **dict.fromkeys((400, 401, 408, 413, 429, 500, 503), render.Detail),
+    422: render.ValidationErrors,
+}
+_RUNNING = ["Server is running", 200]  # a tuple returned by mistake, which clients now expect
+_IGNORED_HEADER = "berth-ignored-parameters"
+_UNSAFE_IN_HEADER = re.compile(r"[^A-Za-z0-9_.-]")
+_MAX_IGNORED_NAMED = 20
+
+
+class Healthy(msgspec.Struct, frozen=True):
+    """The model answers."""
+
+    status: str = "Healthy"
+
+
+class Unhealthy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The model does not answer; `detail` is KAITO's sentence or the state's own."""
+
+    detail: str
+    state: str
+    reason: str
+    progress: float | None = None
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """An empty object."""
+
+
+def mount(app: FastAPI, server: Server, documented: Documented) -> None:
+    """Add POST /generate, POST /chat, POST /shutdown and GET /."""
+
+    async def running() -> Response:
+        """Whether the server process runs: always `["Server is running", 200]`."""
+        return json_response(_RUNNING)
+
+    async def generate(request: Request) -> Response:
+        """Complete every prompt. All prompts of a call run in one batch."""
+        return await _generate(server, request)
+
+    async def chat(request: Request) -> Response:
+        """Answer every dialog. All dialogs of a call run in one batch."""
+        return await _chat(server, request)
+
+    async def shutdown(request: Request) -> Response:
+        """Stop the server once its running requests have ended. From this machine only, unless
+        its owner allows others."""
+        if not (server.settings.allow_shutdown or is_loopback(request.scope)):
+            raise Forbidden(
+                "Only this server's own machine may shut it down. Start the server with "
+                "--allow-shutdown to let others do it."
+            )
+        server.lifecycle.request_shutdown()
+        return json_response(Nothing())
+
+    app.add_api_route("/", running, methods=["GET"], tags=[_TAG], response_model=None)
+    documented.post(
+        app, "/generate", generate, _TAG, parse.GenerateRequest,
+        {200: render.GenerateResponse, **_ERRORS},
+        example={"prompts": ["I believe the meaning of life is"],
+                 "parameters": {"max_gen_len": 128}},
+        events=render.GENERATE_EVENTS,
+    )  # fmt: skip
+    documented.post(
+        app, "/chat", chat, _TAG, parse.ChatRequest, {200: render.ChatResponse, **_ERRORS},
+        example={"input_data": {"input_string": [
+            [{"role": "user", "content": "what is the recipe of mayonnaise?"}]]}},
+        events=render.CHAT_EVENTS,
+    )  # fmt: skip
+    app.add_api_route("/shutdown", shutdown, methods=["POST"], tags=[_TAG], response_model=None)
+
+
+def mount_healthz(app: FastAPI, health: Callable[[], Health], documented: Documented) -> None:
+    """Add GET /healthz; worker nodes answer it too."""
+
+    async def healthz() -> Response:
+        """Whether the model answers. 503 while it loads, restarts or drains."""
+        now = health()
+        if now.ready:
+            return json_response(Healthy())
+        loading = now.state in ("starting", "loading")
+        body = Unhealthy(
+            detail="Llama model not initialized" if loading else now.detail,
+            state=now.state,
+            reason=now.detail,
+            progress=now.load_fraction,
+        )
+        return json_response(body, 503, {"retry-after": "1"})
+
+    documented.get(app, "/healthz", healthz, _TAG, {200: Healthy, 503: Unhealthy})
+
+
+async def _generate(server: Server, request: Request) -> Response:
+    body = await read_body(request.scope, request.receive, server.settings)
+    call, ignored = parse.parse_generate(body)
+    _check_count(server, len(call.prompts), "prompts")
+    options = parse.options_of(
+        call.parameters,
+        timeout=server.settings.request_timeout_seconds,
+        continues_prompt=True,
+    )
+    encoded = [await encode(server.service, prompt) for prompt in call.prompts]
+    generations = _submit(server, request, [(ids, options) for ids in encoded])
+    if call.stream:
+        events = render.Events("response", list(range(len(generations))))
+        headers = [(name.encode(), value.encode()) for name, value in _noted(ignored).items()]
+        return await open_stream(server, request, generations, events, headers)
+    finished = await answers(server, request, generations)
+    return json_response(render.completions(call.prompts, finished), headers=_noted(ignored))
+
+
+async def _chat(server: Server, request: Request) -> Response:
+    body = await read_body(request.scope, request.receive, server.settings)
+    call, dialogs, ignored = parse.parse_chat(body)
+    _check_count(server, len(dialogs), "input_string")
+    options = parse.options_of(
+        call.parameters,
+        call.input_data.parameters,
+        timeout=server.settings.request_timeout_seconds,
+    )
+    safe: list[int] = []
+    rendered: list[list[int]] = []
+    for index, dialog in enumerate(dialogs):
+        prompt = await _rendered(server, dialog, index)
+        if prompt is not None:
+            safe.append(index)
+            rendered.append(prompt)
+    unsafe = sorted(set(range(len(dialogs))) - set(safe))
+    generations = _submit(server, request, [(ids, options) for ids in rendered])
+    if call.stream and generations:
+        events = render.Events("content", safe, render.unsafe_events(unsafe))
+        headers = [(name.encode(), value.encode()) for name, value in _noted(ignored).items()]
+        return await open_stream(server, request, generations, events, headers)
+    if call.stream:
+        only_refusals = render.unsafe_events(unsafe) + b"data: [DONE]\n\n"
+        return Response(only_refusals, media_type="text/event-stream", headers=_noted(ignored))
+    finished = await answers(server, request, generations)
+    replies = [UNSAFE_ERROR] * len(dialogs)
+    for index, answer in zip(safe, finished, strict=True):
+        replies[index] = answer.text
+    return json_response(render.dialogs(dialogs, replies), headers=_noted(ignored))
+
+
+async def _rendered(
+    server: Server, dialog: list[parse.DialogMessage], index: int
+) -> list[int] | None:
+    """The dialog's prompt; None where a message holds the template's own tags."""
+    try:
+        return await render_chat(server.service, parse.messages_of(dialog, index))
+    except UnsafePrompt:
+        return None
+
+
+def _check_count(server: Server, count: int, field: str) -> None:
+    limit = server.settings.max_prompts_per_call
+    if count > limit:
+        raise InvalidRequest(f"{field} holds {count} entries; one call may bring {limit}", field)
+
+
+def _submit(
+    server: Server, request: Request, prompts: list[tuple[list[int], Options]]
+) -> list[Generation]:
+    try:
+        return submit_all(server.service, prompts, context_of(request.scope).request_id)
+    except InvalidRequest as error:
+        raise renamed(error, {"max_tokens": "max_gen_len"}) from None
+
+
+def _noted(ignored: list[str]) -> dict[str, str]:
+    """The header that names what was ignored; names are the client's, so they are cleaned."""
+    if not ignored:
+        return {}
+    named = [_UNSAFE_IN_HEADER.sub("?", name)[:64] for name in ignored[:_MAX_IGNORED_NAMED]]
+    more = ["..."] if len(ignored) > _MAX_IGNORED_NAMED else []
+    return {_IGNORED_HEADER: ", ".join(named + more)}

@@ -1,0 +1,219 @@
+"""OpenAI's answers: the shapes of models, chat completions and completions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from berth.protocol.messages import FinishReason
+from berth.serving.request import Answer, TokenText
+
+_NO_CHANCE = -9999.0  # JSON has no -Infinity; vLLM writes this too
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that is served here."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str = "berth"
+    max_model_len: int
+
+
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    """All names of the served model."""
+
+    object: str = "list"
+    data: list[Model]
+
+
+class PromptTokensDetails(msgspec.Struct, frozen=True):
+    """How much of the prompt was found in the prefix cache."""
+
+    cached_tokens: int = 0
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a call cost, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class TopLogprob(msgspec.Struct, frozen=True):
+    """A token that could have been chosen."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprobs(msgspec.Struct, frozen=True):
+    """A chosen token."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(msgspec.Struct, frozen=True):
+    """Of every token of the content."""
+
+    content: list[TokenLogprobs]
+
+
+class AssistantMessage(msgspec.Struct, frozen=True):
+    """The model's message."""
+
+    content: str
+    role: str = "assistant"
+    refusal: str | None = None
+
+
+class ChatChoice(msgspec.Struct, frozen=True):
+    """One of `n` answers."""
+
+    index: int
+    message: AssistantMessage
+    finish_reason: FinishReason
+    logprobs: ChatLogprobs | None = None
+
+
+class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of POST /v1/chat/completions."""
+
+    id: str
+    object: str = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class CompletionLogprobs(msgspec.Struct, frozen=True):
+    """Of every token of the text; offsets count characters from the text's beginning."""
+
+    text_offset: list[int]
+    token_logprobs: list[float | None]
+    tokens: list[str]
+    top_logprobs: list[dict[str, float] | None]
+
+
+class CompletionChoice(msgspec.Struct, frozen=True):
+    """One of `n` answers to one prompt."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason
+    logprobs: CompletionLogprobs | None = None
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of POST /v1/completions."""
+
+    id: str
+    object: str = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True):
+    """OpenAI's error answer."""
+
+    error: ErrorBody
+
+
+def usage_of(prompt_tokens: int, output_tokens: int, cached_tokens: int) -> Usage:
+    """The token counts of one call."""
+    return Usage(
+        prompt_tokens,
+        output_tokens,
+        prompt_tokens + output_tokens,
+        PromptTokensDetails(cached_tokens),
+    )
+
+
+def chat_choices(answers: Sequence[Answer], logprobs: bool) -> list[ChatChoice]:
+    """All choices of a chat completion."""
+    return [
+        ChatChoice(
+            index,
+            AssistantMessage(answer.text),
+            answer.finish_reason,
+            ChatLogprobs(chat_logprobs(answer.logprobs)) if logprobs else None,
+        )
+        for index, answer in enumerate(answers)
+    ]
+
+
+def completion_choices(answers: Sequence[Answer], logprobs: bool) -> list[CompletionChoice]:
+    """All choices of a completion: those of the first prompt first."""
+    return [
+        CompletionChoice(
+            index,
+            answer.text,
+            answer.finish_reason,
+            completion_logprobs(answer.logprobs, 0) if logprobs else None,
+        )
+        for index, answer in enumerate(answers)
+    ]
+
+
+def chat_logprobs(tokens: Sequence[TokenText]) -> list[TokenLogprobs]:
+    """Tokens in the chat route's form."""
+    return [
+        TokenLogprobs(
+            token.text,
+            _finite(token.logprob.logprob),
+            list(token.data or _bytes(token.text)),
+            [
+                TopLogprob(text, _finite(logprob), list(_bytes(text)))
+                for (_, logprob), text in zip(token.logprob.top, token.top_texts, strict=True)
+            ],
+        )
+        for token in tokens
+    ]
+
+
+def completion_logprobs(tokens: Sequence[TokenText], offset: int) -> CompletionLogprobs:
+    """Tokens in the completion route's form, the first of them at character `offset`."""
+    rendered = CompletionLogprobs([], [], [], [])
+    for token in tokens:
+        rendered.text_offset.append(offset)
+        offset += len(token.text)
+        rendered.tokens.append(token.text)
+        if not token.has_logprob:
+            rendered.token_logprobs.append(None)
+            rendered.top_logprobs.append(None)
+            continue
+        rendered.token_logprobs.append(_finite(token.logprob.logprob))
+        alternatives = zip(token.top_texts, token.logprob.top, strict=True)
+        top = {text: _finite(logprob) for text, (_, logprob) in alternatives}
+        top.setdefault(token.text, _finite(token.logprob.logprob))
+        rendered.top_logprobs.append(top)
+    return rendered
+
+
+def _finite(logprob: float) -> float:
+    return logprob if math.isfinite(logprob) else _NO_CHANCE
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

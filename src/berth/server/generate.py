@@ -1,0 +1,316 @@
+"""Running the generations of one HTTP call: together, within a time, and only while it is wanted.
+
+Every dialect goes the same way: encode, `submit_all`, then either `answers` or `open_stream`.
+However a call ends (answered, refused, timed out, hung up), none of its generations outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from berth.protocol.messages import FinishReason
+from berth.server.context import RequestContext, Server, context_of
+from berth.server.errors import ClientGone, row_of
+from berth.server.logs import log_failure
+from berth.serving.errors import EngineFailed, TimedOut, Unavailable
+from berth.serving.request import Answer, Options, Piece
+from berth.serving.service import Generation, Service
+
+T = TypeVar("T")
+Batch = Sequence[tuple[int, Piece]]  # (index of the generation, its piece), in order of arrival
+
+# A client that has not read its stream for so long is not waiting for the end of it.
+_LAST_WORD_SECONDS = 10.0
+
+
+def submit_all(
+    service: Service, prompts: Sequence[tuple[Sequence[int], Options]], request_id: str
+) -> list[Generation]:
+    """Submit all prompts of a call in one go, so that they meet in one batch; all or none."""
+    generations: list[Generation] = []
+    try:
+        for index, (prompt, options) in enumerate(prompts):
+            generations.append(service.submit(prompt, options, request_id=f"{request_id}-{index}"))
+    except BaseException:
+        _cancel(generations)
+        raise
+    return generations
+
+
+async def answers(
+    server: Server, request: Request, generations: Sequence[Generation]
+) -> list[Answer]:
+    """Every generation's whole answer, in order.
+
+    Raises:
+        ClientGone: the client hung up first.
+        TimedOut: `request_timeout_seconds` passed first.
+        EngineFailed, Unavailable: a generation ended without an answer.
+    """
+    context = context_of(request.scope)
+
+    async def collect() -> list[Answer]:
+        return [_complete(await generation.answer()) for generation in generations]
+
+    try:
+        finished = await _supervise(server, context, request.receive, collect())
+    except BaseException:
+        _cancel(generations)
+        raise
+    context.prompt_tokens = sum(generation.prompt_tokens for generation in generations)
+    context.output_tokens = sum(answer.output_tokens for answer in finished)
+    return finished
+
+
+class EventWriter(Protocol):
+    """How one dialect writes the events of a stream. All return bytes of server-sent events."""
+
+    def piece(self, index: int, piece: Piece) -> bytes:
+        """The events for one piece of the answer with this index."""
+        ...
+
+    def end(self) -> bytes:
+        """What follows the last piece of the last answer."""
+        ...
+
+    def error(self, error: Exception) -> bytes:
+        """What a stream that broke ends with."""
+        ...
+
+
+async def open_stream(
+    server: Server,
+    request: Request,
+    generations: Sequence[Generation],
+    writer: EventWriter,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> Response:
+    """Wait for the first piece, so that an early error has its own status; then the stream.
+
+    Raises: as `answers`.
+    """
+    context = context_of(request.scope)
+    context.prompt_tokens = sum(generation.prompt_tokens for generation in generations)
+    pump = Pump(generations)
+    try:
+        first = await _supervise(server, context, request.receive, pump.__anext__())
+    except StopAsyncIteration:
+        pump.close()
+        raise EngineFailed("The engine ended the request without an answer.") from None
+    except BaseException:
+        pump.close()
+        raise
+    context.first_token = time.perf_counter()
+    return _EventStream(server, context, pump, first, writer, headers)
+
+
+class _EventStream(Response):
+    """Server-sent events straight to the connection: no queue, no task per event."""
+
+    def __init__(
+        self,
+        server: Server,
+        context: RequestContext,
+        pump: Pump,
+        first: Batch,
+        writer: EventWriter,
+        headers: Sequence[tuple[bytes, bytes]],
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.raw_headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),  # nginx would hold events back
+            *headers,
+        ]
+        self._server = server
+        self._context = context
+        self._pump = pump
+        self._first = first
+        self._writer = writer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await send(start)
+            try:
+                work = self._write(send)
+                await _supervise(self._server, self._context, receive, work)
+                self._context.output_tokens = self._pump.output_tokens
+                last = self._writer.end()
+            except ClientGone:
+                raise
+            except Exception as error:
+                if row_of(error).status >= 500:
+                    log_failure(self._context, error)
+                last = self._writer.error(error)
+                self._pump.close()
+            await _send_last(send, last)
+        finally:
+            self._context.output_tokens = self._pump.output_tokens
+            self._pump.close()
+
+    async def _write(self, send: Send) -> None:
+        write = self._writer.piece
+        batch = self._first
+        while True:
+            body = b"".join([write(index, piece) for index, piece in batch])
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            try:
+                batch = await anext(self._pump)
+            except StopAsyncIteration:
+                return
+
+
+async def _send_last(send: Send, body: bytes) -> None:
+    """End the stream, unless the client does not even read that much."""
+    try:
+        async with asyncio.timeout(_LAST_WORD_SECONDS):
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+    except TimeoutError:
+        raise ClientGone from None
+
+
+class Pump:
+    """The pieces of several generations as they come, as batches of all that is waiting.
+
+    One generation is read directly. Several are read by a task each; what they bring while a
+    slow client is being written to leaves in one batch.
+
+    Raises from iteration: what a generation raises; EngineFailed or Unavailable where one ends
+    without an answer.
+    """
+
+    def __init__(self, generations: Sequence[Generation]) -> None:
+        self._generations = generations
+        self._counts = [0] * len(generations)
+        self._open = len(generations)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._arrived: deque[tuple[int, Piece] | BaseException] = deque()
+        self._wake = asyncio.Event()
+        self._single: AsyncIterator[Piece] | None = None
+        if len(generations) == 1:
+            self._single = aiter(generations[0])
+        else:
+            self._tasks = [
+                asyncio.create_task(self._read(index, generation))
+                for index, generation in enumerate(generations)
+            ]
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens seen so far, over all generations."""
+        return sum(self._counts)
+
+    def __aiter__(self) -> Pump:
+        return self
+
+    async def __anext__(self) -> Batch:
+        if self._single is not None:
+            if not self._open:
+                raise StopAsyncIteration
+            try:
+                piece = await anext(self._single)
+            except StopAsyncIteration:
+                _unanswered(None)
+            self._note(0, piece)
+            return ((0, piece),)
+        return await self._next_of_many()
+
+    async def _next_of_many(self) -> Batch:
+        if not self._open and not self._arrived:
+            raise StopAsyncIteration
+        if not self._arrived:
+            self._wake.clear()
+            await self._wake.wait()
+        batch: list[tuple[int, Piece]] = []
+        while self._arrived:
+            item = self._arrived.popleft()
+            if isinstance(item, BaseException):
+                if batch:  # first what came before it
+                    self._arrived.appendleft(item)
+                    break
+                raise item
+            self._note(*item)
+            batch.append(item)
+        return batch
+
+    def _note(self, index: int, piece: Piece) -> None:
+        self._counts[index] = piece.tokens
+        if piece.finish_reason is not None:
+            if piece.finish_reason in ("cancelled", "error"):
+                _unanswered(piece.finish_reason)
+            self._open -= 1
+
+    async def _read(self, index: int, generation: Generation) -> None:
+        finished = False
+        try:
+            async for piece in generation:
+                finished = piece.finish_reason is not None
+                self._arrived.append((index, piece))
+                self._wake.set()
+            if not finished:
+                _unanswered(None)
+        except Exception as error:
+            self._arrived.append(error)
+            self._wake.set()
+
+    def close(self) -> None:
+        """Cancel what still runs. Safe to call at any time, and more than once."""
+        for task in self._tasks:
+            task.cancel()
+        _cancel(self._generations)
+
+
+def _complete(answer: Answer) -> Answer:
+    if answer.finish_reason in ("cancelled", "error"):
+        _unanswered(answer.finish_reason)
+    return answer
+
+
+def _unanswered(reason: FinishReason | None) -> NoReturn:
+    """A generation ended without its answer, and nobody on this side asked for that."""
+    if reason == "cancelled":
+        raise Unavailable("The server stopped before the answer was complete.", retry_after=5)
+    raise EngineFailed("The engine ended the request without an answer.")
+
+
+def _cancel(generations: Sequence[Generation]) -> None:
+    for generation in generations:
+        generation.cancel()  # nothing happens to one that has finished
+
+
+async def _supervise(
+    server: Server, context: RequestContext, receive: Receive, work: Coroutine[Any, Any, T]
+) -> T:
+    """The result of `work`, unless the client hangs up or the request's time is over first."""
+    limit = server.settings.request_timeout_seconds
+    left = context.started + limit - time.perf_counter()
+    worker = asyncio.create_task(work)
+    watcher = asyncio.create_task(_hung_up(receive))
+    try:
+        await asyncio.wait((worker, watcher), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if worker.done():
+            return worker.result()
+        if watcher.done():
+            raise ClientGone
+        raise TimedOut(f"The request took longer than {limit:g} seconds and was cancelled.")
+    finally:
+        worker.cancel()
+        watcher.cancel()
+        await asyncio.gather(worker, watcher, return_exceptions=True)
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Return when the client has closed the connection. The request's body was read before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,89 @@
+"""Probes and figures: is the process alive, may traffic come, what has it done.
+
+/livez never asks the engine: an engine that hangs is its supervisor's case, and a restart of the
+whole pod would only load the weights again. /readyz is true while a new request would be served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+from fastapi import FastAPI
+from starlette.responses import Response
+
+from berth.server.metrics import Metrics
+from berth.server.reply import json_response
+from berth.server.schema import Documented
+from berth.serving.service import Health
+
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: str = "alive"
+
+
+class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether traffic may come, and if not, why."""
+
+    status: Annotated[str, msgspec.Meta(description="ready, or the state that it is in instead")]
+    detail: str | None = None
+    progress: Annotated[
+        float | None, msgspec.Meta(description="share of the weights that is loaded, 0 to 1")
+    ] = None
+
+
+def drained(health: Health, draining: bool) -> Health:
+    """The service's health as the server sees it: a draining server is not ready."""
+    if not draining:
+        return health
+    return Health(
+        state="draining",
+        detail="The server is shutting down; running requests are being finished.",
+        ready=False,
+        engine_restarts=health.engine_restarts,
+    )
+
+
+def readiness(health: Health) -> tuple[int, Readiness]:
+    """Status and body of /readyz."""
+    if health.ready:
+        return 200, Readiness(status="ready")
+    return 503, Readiness(status=health.state, detail=health.detail, progress=health.load_fraction)
+
+
+def mount(app: FastAPI, health: Callable[[], Health], documented: Documented) -> None:
+    """Add GET /livez and GET /readyz."""
+
+    async def livez() -> Response:
+        """Whether the server process answers. Never depends on the engine."""
+        return json_response(Alive())
+
+    async def readyz() -> Response:
+        """Whether a request would be served now; 503 with the state and progress otherwise."""
+        status, body = readiness(health())
+        return json_response(body, status, {"retry-after": "1"} if status == 503 else None)
+
+    documented.get(app, "/livez", livez, "health", {200: Alive})
+    documented.get(app, "/readyz", readyz, "health", {200: Readiness, 503: Readiness})
+
+
+def mount_metrics(app: FastAPI, metrics: Metrics) -> None:
+    """Add GET /metrics."""
+
+    async def exposition() -> Response:
+        """Figures in Prometheus' text format, under vLLM's names and Berth's own."""
+        return Response(metrics.exposition(), headers={"content-type": _METRICS_TYPE})
+
+    app.add_api_route(
+        "/metrics",
+        exposition,
+        methods=["GET"],
+        tags=["health"],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )

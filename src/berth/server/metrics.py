@@ -1,0 +1,169 @@
+"""GET /metrics: what dashboards and autoscalers for vLLM read, under vLLM's names, and our own.
+
+`Metrics` is the observer that a model service reports to, so every figure is counted where it
+happens and once. Each app has its own registry.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from berth.protocol.messages import EngineStats, FinishReason, Ready
+from berth.serving.observer import RequestRecord
+
+# vLLM's bucket bounds, in seconds, so that its recording rules and dashboards fit.
+_FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,
+                7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0)  # fmt: skip
+_PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5,
+              10.0, 20.0, 40.0, 80.0)  # fmt: skip
+_REQUEST = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0,
+            120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0)  # fmt: skip
+
+_REASONS: tuple[FinishReason, ...] = ("stop", "length", "cancelled", "error")
+# What vLLM calls our "cancelled".
+_REASON_LABELS = {"cancelled": "abort"}
+
+
+def package_version() -> str:
+    """Berth's version as installed; "unknown" where it runs from a bare source tree."""
+    try:
+        return version("berth")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class _ProcessSeconds(Collector):
+    """CPU time of this process: the server's part, for the engine has its own processes."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Read the clock when scraped."""
+        yield CounterMetricFamily(
+            "berth_server_seconds",
+            "CPU seconds of the server process; over generation tokens, the server's time a token.",
+            value=time.process_time(),
+        )
+
+
+class Metrics:
+    """One app's figures, for one model. Methods are called on the event loop's thread."""
+
+    def __init__(self, model_name: str) -> None:
+        self.registry = CollectorRegistry()
+        self._engine = EngineStats()
+        self._had_engine = False
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(name, text, ["model_name"], registry=self.registry).labels(model_name)
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(name, text, ["model_name"], registry=self.registry).labels(model_name)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(
+                name, text, ["model_name"], buckets=buckets, registry=self.registry
+            ).labels(model_name)
+
+        self._running = gauge("vllm:num_requests_running", "Sequences in the engine's batch.")
+        self._waiting = gauge("vllm:num_requests_waiting", "Sequences waiting to be admitted.")
+        self._kv_usage = gauge("vllm:kv_cache_usage_perc", "KV blocks in use; 1 is all of them.")
+        self._prompt = counter("vllm:prompt_tokens", "Prompt tokens of admitted requests.")
+        self._generated = counter("vllm:generation_tokens", "Output tokens.")
+        self._preemptions = counter("vllm:num_preemptions", "Sequences preempted by the engine.")
+        self._queries = counter("vllm:prefix_cache_queries", "Prompt tokens looked up.")
+        self._hits = counter("vllm:prefix_cache_hits", "Prompt tokens found in the prefix cache.")
+        self._first = histogram(
+            "vllm:time_to_first_token_seconds", "From submission to the first token.", _FIRST_TOKEN
+        )
+        self._between = histogram(
+            "vllm:inter_token_latency_seconds", "Between two tokens of one request.", _PER_TOKEN
+        )
+        self._per_token = histogram(
+            "vllm:time_per_output_token_seconds",
+            "A request's time after its first token, per further token.",
+            _PER_TOKEN,
+        )
+        self._request = histogram(
+            "vllm:e2e_request_latency_seconds", "From submission to the last token.", _REQUEST
+        )
+        success = Counter(
+            "vllm:request_success",
+            "Requests that ended, by reason.",
+            ["model_name", "finished_reason"],
+            registry=self.registry,
+        )
+        self._ended = {
+            reason: success.labels(model_name, _REASON_LABELS.get(reason, reason))
+            for reason in _REASONS
+        }
+        self._deaths = counter("berth_engine_deaths", "Engines that died or hung.")
+        self._restarts = counter("berth_engine_restarts", "Engines that took a dead one's place.")
+        Gauge(
+            "berth_build_info", "1, with the build's versions.", ["version", "python"],
+            registry=self.registry,
+        ).labels(package_version(), platform.python_version()).set(1)  # fmt: skip
+        self._http = Counter(
+            "http_requests", "HTTP requests by route, method and status.",
+            ["handler", "method", "status"], registry=self.registry,
+        )  # fmt: skip
+        self.registry.register(_ProcessSeconds())
+
+    # What a model service reports: berth.serving.observer.Observer.
+
+    def request_started(self, prompt_tokens: int) -> None:
+        """A request was admitted."""
+        self._prompt.inc(prompt_tokens)
+
+    def request_finished(self, record: RequestRecord) -> None:
+        """It ended, in whatever way."""
+        self._ended[record.finish_reason or "error"].inc()
+        if record.finish_reason not in ("stop", "length"):
+            return
+        self._request.observe(record.total)
+        if record.first_token is not None and record.output_tokens > 1:
+            decoding = record.total - record.first_token
+            self._per_token.observe(decoding / (record.output_tokens - 1))
+
+    def step(
+        self, stats: EngineStats, tokens: int, first_tokens: Sequence[float], gaps: Sequence[float]
+    ) -> None:
+        """One step of the engine: its state, and what it brought to its requests."""
+        last, self._engine = self._engine, stats
+        self._running.set(stats.running)
+        self._waiting.set(stats.waiting)
+        self._kv_usage.set(stats.blocks_used / stats.blocks_total if stats.blocks_total else 0.0)
+        self._preemptions.inc(stats.preemptions - last.preemptions)
+        self._queries.inc(stats.prefix_queries - last.prefix_queries)
+        self._hits.inc(stats.prefix_hits - last.prefix_hits)
+        self._generated.inc(tokens)
+        for seconds in first_tokens:
+            self._first.observe(seconds)
+        for seconds in gaps:
+            self._between.observe(seconds)
+
+    def engine_ready(self, ready: Ready) -> None:
+        """An engine answers from now on; any but the first is a restart."""
+        if self._had_engine:
+            self._restarts.inc()
+        self._had_engine = True
+
+    def engine_died(self, reason: str) -> None:
+        """An engine ended unasked, or hung and was ended."""
+        self._deaths.inc()
+        self._running.set(0)
+
+    # What the server itself reports.
+
+    def http_request(self, route: str, method: str, status: int) -> None:
+        """One HTTP request was answered. `route` is a template, so that the series stay few."""
+        self._http.labels(route, method, str(status)).inc()
+
+    def exposition(self) -> bytes:
+        """All figures in Prometheus' text format 0.0.4."""
+        return generate_latest(self.registry)

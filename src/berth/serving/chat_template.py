@@ -1,0 +1,92 @@
+"""From a dialog to the token ids that the model was trained to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from berth.serving.errors import InvalidRequest, UnsafePrompt
+from berth.serving.request import Message
+from berth.serving.tokenizer import Tokenizer
+
+UNSAFE_ERROR = "Error: special tags are not allowed as part of the prompt."
+
+_TAGS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
+_ROLES_ERROR = (
+    "model only supports 'system', 'user' and 'assistant' roles, "
+    "starting with 'system', then 'user' and alternating (u/a/u/a/u...)"
+)
+_NAMES = {"system": "System", "user": "User", "assistant": "Assistant"}
+
+
+class ChatPrompt(list[int]):
+    """The token ids of a dialog, and the strings that end an answer in its template."""
+
+    def __init__(self, ids: Sequence[int], stops: tuple[str, ...] = ()) -> None:
+        super().__init__(ids)
+        self.stops = stops
+
+
+class ChatTemplate(Protocol):
+    """One model's way to write a dialog."""
+
+    name: str
+
+    def render(self, messages: Sequence[Message]) -> ChatPrompt:
+        """Encode `messages` up to where the assistant's answer begins.
+
+        Raises:
+            InvalidRequest: the template has no place for such a sequence of roles.
+        """
+        ...
+
+
+class Llama2Template:
+    """Llama 2's format, as in Meta's own library: each past exchange encoded on its own.
+
+    Messages are stripped, and tags of the format in any of them are refused.
+    """
+
+    name = "llama-2"
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def render(self, messages: Sequence[Message]) -> ChatPrompt:
+        turns = [(message.role, message.content) for message in messages]
+        if not turns:
+            raise InvalidRequest("messages is empty; it should end with a user's", "messages")
+        if turns[0][0] == "system":
+            if len(turns) == 1:
+                raise InvalidRequest(_ROLES_ERROR, "messages")
+            system, (role, content) = turns[0][1], turns[1]
+            turns[:2] = [(role, f"<<SYS>>\n{system}\n<</SYS>>\n\n{content}")]
+        asked, answered = turns[::2], turns[1::2]
+        if any(role != "user" for role, _ in asked) or any(r != "assistant" for r, _ in answered):
+            raise InvalidRequest(_ROLES_ERROR, "messages")
+        if turns[-1][0] != "user":
+            raise InvalidRequest(f"Last message must be from user, got {turns[-1][0]}", "messages")
+        if any(tag in message.content for message in messages for tag in _TAGS):
+            raise UnsafePrompt(UNSAFE_ERROR, "messages")
+        encode, eos = self._tokenizer.encode, self._tokenizer.eos_ids[:1]
+        ids: list[int] = []
+        for (_, user), (_, assistant) in zip(asked, answered, strict=False):
+            ids += encode(f"[INST] {user.strip()} [/INST] {assistant.strip()} ", bos=True)
+            ids += eos
+        return ChatPrompt(ids + encode(f"[INST] {turns[-1][1].strip()} [/INST]", bos=True))
+
+
+class PlainTemplate:
+    """For base models, which know no dialog: a script with two speakers."""
+
+    name = "plain"
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def render(self, messages: Sequence[Message]) -> ChatPrompt:
+        if not messages:
+            raise InvalidRequest("messages is empty; it should end with a user's", "messages")
+        lines = [f"{_NAMES.get(m.role, m.role)}: {m.content.strip()}\n" for m in messages]
+        ids = self._tokenizer.encode("".join(lines) + "Assistant:", bos=True)
+        return ChatPrompt(ids, stops=("\nUser:", "\nSystem:"))

@@ -1,0 +1,184 @@
+"""One running request: what its reader awaits, and what the service knows of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from berth.protocol.messages import Delta, FinishReason, SamplingParams
+from berth.serving.errors import EngineFailed, ServingError
+from berth.serving.output import OutputText
+from berth.serving.request import Answer, Piece
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Deaths of engines with the same request in flight, without a token in between: it is to blame.
+MAX_DEATHS = 3
+# From so many on, it runs as the only suspect, so that the innocent are cleared.
+SUSPECT_DEATHS = 2
+
+
+class ModelGeneration:
+    """Implements `Generation`. Used from the event loop alone; one reader at a time.
+
+    A slow reader costs nobody anything: what it has not taken grows into one piece, and the whole
+    is no longer than max_tokens makes it.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        request_id: str,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        output: OutputText,
+        *,
+        now: float,
+        echo: bool,
+        output_hidden: bool,
+        on_end: Callable[[ModelGeneration], None],
+    ) -> None:
+        self.number = number  # towards the engine
+        self.request_id = request_id  # towards the client
+        self.prompt = prompt
+        self.params = params
+        self.prompt_tokens = len(prompt)
+        self.cached_tokens = 0
+        self.started = now
+        self.first_token: float | None = None  # seconds after `started`
+        self.last_delta = now
+        self.error: ServingError | None = None
+        self.ended = False
+        self.timer: asyncio.TimerHandle | None = None
+        # For replays: all tokens an engine gave, and how the engines died that had it.
+        self.emitted: list[int] = []
+        self.in_engine = False
+        self.deaths = 0
+        self.replays = 0
+        self._emitted_at_death = 0
+        self._output = output
+        self._echo = echo
+        self._output_hidden = output_hidden
+        self._on_end = on_end
+        self._waiter: asyncio.Future[None] | None = None
+
+    # For the service.
+
+    def receive(self, delta: Delta) -> None:
+        """Take in what one step gave."""
+        if self._echo:
+            self._echo = False
+            self._output.echo(self.prompt, delta.prompt_logprobs)
+        self.emitted += delta.tokens
+        self.cached_tokens = self.cached_tokens or delta.cached_tokens
+        if delta.finish_reason in ("error", "cancelled"):
+            self.fail(EngineFailed(delta.error or "The engine gave this request up."))
+            return
+        if self._output_hidden:
+            self._output.feed((), "length")
+        else:
+            self._output.feed(delta.tokens, delta.finish_reason, delta.logprobs)
+        if self._output.finish_reason is not None:
+            self._end()
+        elif self._output.has_more():
+            self._wake()
+
+    def lost_engine(self, *, to_blame: bool) -> None:
+        """The engine that had this request died. Counts towards giving the request up."""
+        self.in_engine = False
+        self.replays += 1
+        if not to_blame:
+            return
+        progressed = len(self.emitted) > self._emitted_at_death
+        self._emitted_at_death = len(self.emitted)
+        self.deaths = 1 if progressed else self.deaths + 1
+        if self.deaths >= MAX_DEATHS:
+            self.fail(
+                EngineFailed(
+                    f"The engine died {self.deaths} times while it worked on this request; "
+                    "the request is given up."
+                )
+            )
+
+    @property
+    def suspect(self) -> bool:
+        """Whether this request may be what kills engines."""
+        return self.deaths >= SUSPECT_DEATHS and len(self.emitted) == self._emitted_at_death
+
+    def fail(self, error: ServingError) -> None:
+        """End with an error, after the text that is already there."""
+        if not self.ended:
+            self.error = error
+            self._end()
+
+    def _end(self) -> None:
+        self.ended = True
+        if self.timer is not None:
+            self.timer.cancel()
+        self._wake()
+        self._on_end(self)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # For the reader.
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        return self._output.finish_reason
+
+    @property
+    def output_tokens(self) -> int:
+        return self._output.tokens
+
+    def cancel(self) -> None:
+        """Give the request up at once; nothing happens where it has ended."""
+        if not self.ended:
+            self._output.end_early("cancelled")
+            self._end()
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        try:
+            while True:
+                if self._output.has_more() or (self.ended and self.error is None):
+                    text, scores = self._output.take()
+                    reason = self._output.finish_reason
+                    yield Piece(text, self._output.tokens, reason, scores)
+                    if reason is not None:
+                        return
+                elif self.error is not None:
+                    raise self.error
+                else:
+                    await self._wait()
+        finally:
+            self.cancel()
+
+    async def answer(self) -> Answer:
+        try:
+            while not self.ended:
+                await self._wait()
+        finally:
+            self.cancel()
+        if self.error is not None:
+            raise self.error
+        text, scores = self._output.whole()
+        reason = self._output.finish_reason
+        assert reason is not None  # ended without an error
+        return Answer(
+            text=text,
+            finish_reason=reason,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self._output.tokens,
+            cached_tokens=self.cached_tokens,
+            logprobs=scores,
+        )
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None

@@ -1,0 +1,189 @@
+"""The model's own chat template, a Jinja program out of its folder, run in a sandbox."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
+
+from berth.serving.chat_template import ChatPrompt
+from berth.serving.errors import InvalidRequest
+from berth.serving.request import Message
+from berth.serving.tokenizer import Tokenizer, TokenizerError, read_json, special_text
+
+MAX_TEMPLATE_BYTES = 1024 * 1024
+MAX_RENDERED_CHARACTERS = 64 * 1024 * 1024
+# Code points that are no characters and that no text should hold: one of them marks a user's text.
+_NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+
+# What a template may raise that meets roles or values which its author did not think of.
+_TEMPLATE_BUGS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+)
+
+
+def find_template(folder: Path) -> str | None:
+    """The source of a folder's template: chat_template.jinja, else of tokenizer_config.json.
+
+    Raises:
+        TokenizerError: it is too large, or not as the format has it.
+    """
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        if path.stat().st_size > MAX_TEMPLATE_BYTES:
+            raise TokenizerError(f"{path} is larger than {MAX_TEMPLATE_BYTES} bytes")
+        return path.read_text(encoding="utf-8")
+    template = read_json(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):  # several by name
+        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+        template = named.get("default", next(iter(named.values()), None))
+    if template is None:
+        return None
+    if not isinstance(template, str) or len(template) > MAX_TEMPLATE_BYTES:
+        raise TokenizerError(
+            f"chat_template of {folder / 'tokenizer_config.json'} should be a string of at most "
+            f"{MAX_TEMPLATE_BYTES} characters"
+        )
+    return template
+
+
+class JinjaTemplate:
+    """A template with the functions that Hugging Face gives it.
+
+    Control tokens count only where the template itself writes them. In a message they stay text.
+    """
+
+    name = "jinja"
+
+    def __init__(self, source: str, folder: Path, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        config = read_json(folder / "tokenizer_config.json")
+        kinds = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
+        self._constants = {k: text for k in kinds if (text := special_text(config, k)) is not None}
+        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[_GenerationTag, "jinja2.ext.loopcontrols"],
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = time.strftime
+        try:
+            self._template = environment.from_string(source)
+        except jinja2.TemplateError as error:
+            raise TokenizerError(f"the chat template of {folder} is broken: {error}") from error
+        # A token of one character cannot be told from the character.
+        specials = [text for text in tokenizer.special_tokens if len(text) > 1]
+        specials.sort(key=len, reverse=True)
+        self._specials = re.compile(
+            "(" + "|".join(map(re.escape, specials)) + ")" if specials else "(?!)"
+        )
+
+    def render(self, messages: Sequence[Message]) -> ChatPrompt:
+        if not messages:
+            raise InvalidRequest("messages is empty; it should hold at least one", "messages")
+        mark = self._choose_mark(messages)
+        turns = [
+            {"role": self._disarm(m.role, mark), "content": self._disarm(m.content, mark)}
+            for m in messages
+        ]
+        text = self._run(turns)
+        if mark not in text:
+            return ChatPrompt(self._tokenizer.encode_template(text))
+        ids: list[int] = []
+        for part in self._specials.split(text):
+            special = self._tokenizer.special_tokens.get(part)
+            if special is not None:
+                ids.append(special)
+            elif part:
+                ids += self._tokenizer.encode(part.replace(mark, ""), bos=False)
+        return ChatPrompt(ids)
+
+    def _choose_mark(self, messages: Sequence[Message]) -> str:
+        for mark in _NONCHARACTERS:
+            if not any(mark in m.content or mark in m.role for m in messages):
+                return mark
+        raise InvalidRequest("messages holds every noncharacter that Unicode has", "messages")
+
+    def _disarm(self, content: str, mark: str) -> str:
+        """Break every control token in a user's text with a mark after its first character."""
+        broken = self._specials.sub(lambda m: m[0][0] + mark + m[0][1:], content)
+        while broken != content:  # two may have overlapped
+            content = broken
+            broken = self._specials.sub(lambda m: m[0][0] + mark + m[0][1:], content)
+        return broken
+
+    def _run(self, turns: list[dict[str, str]]) -> str:
+        parts: list[str] = []
+        size = 0
+        try:
+            for part in self._template.generate(
+                messages=turns,
+                tools=None,
+                documents=None,
+                add_generation_prompt=True,
+                **self._constants,
+            ):
+                parts.append(part)
+                size += len(part)
+                if size > MAX_RENDERED_CHARACTERS:
+                    raise InvalidRequest("messages are too long once in their template", "messages")
+        except _TemplateRefusal as error:
+            raise InvalidRequest(str(error), "messages") from None
+        except _TEMPLATE_BUGS as error:
+            raise InvalidRequest(
+                f"The model's chat template has no form for these messages: {error}", "messages"
+            ) from None
+        return "".join(parts)
+
+
+class _TemplateRefusal(jinja2.TemplateError):
+    """The template itself says why it cannot go on."""
+
+
+def _raise_exception(message: str) -> None:
+    raise _TemplateRefusal(message)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+class _GenerationTag(jinja2.ext.Extension):
+    """{% generation %} … {% endgeneration %} marks answers for training; here it is nothing."""
+
+    tags = {"generation"}  # noqa: RUF012  (jinja2 declares it as an instance variable)
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_pass"), [], [], body).set_lineno(line)
+
+    def _pass(self, caller: Callable[[], str]) -> str:
+        return caller()

@@ -1,0 +1,179 @@
+"""Starting the processes of one engine, and ending all of them for certain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from berth.protocol.config import EngineConfig
+
+# Every process of one engine inherits this variable. It is how all of them are found, whatever
+# sessions and process groups torchrun gave them and whoever their parent is by now.
+_MARK = "BERTH_ENGINE_GROUP"
+_GUARD = str(Path(__file__).with_name("guard.py"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchConfig:
+    """How this node's part of the engine is started and watched. Times in seconds."""
+
+    engine_argv: tuple[str, ...] = ("-m", "berth.engine")  # after the Python interpreter
+    nnodes: int = 1
+    node_rank: int = 0
+    master_addr: str | None = None  # of node 0; needed with several nodes
+    master_port: int | None = None
+    connect_timeout: float = 300.0  # for the first rank to connect, on a single node
+    silence_timeout: float = 3.0  # without a heartbeat
+    # Busy without progress. With two heartbeats a second and the time that killing takes, a rank
+    # that hangs is gone within 5 s.
+    hang_timeout: float = 3.5
+    max_failed_starts: int = 5  # in a row that never became ready
+    # The first restart is immediate; then the pause doubles, until a life was long enough.
+    first_backoff: float = 1.0
+    max_backoff: float = 30.0
+    stable_after: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.nnodes < 1 or not 0 <= self.node_rank < self.nnodes:
+            raise ValueError(
+                f"node rank {self.node_rank} should be between 0 and {self.nnodes - 1}"
+            )
+        if self.nnodes > 1 and (self.master_addr is None or self.master_port is None):
+            raise ValueError("several nodes need the address and port of node 0 (master)")
+
+    def local_ranks(self, degree: int) -> range:
+        """The ranks that run on this node.
+
+        Raises:
+            ValueError: the nodes cannot share the ranks evenly.
+        """
+        if degree % self.nnodes:
+            raise ValueError(f"degree {degree} should be a multiple of {self.nnodes} nodes")
+        count = degree // self.nnodes
+        return range(self.node_rank * count, (self.node_rank + 1) * count)
+
+
+def engine_command(launch: LaunchConfig, config: EngineConfig) -> list[str]:
+    """The command line of this node's engine: one process, or torchrun with its ranks."""
+    engine = [*launch.engine_argv, "--config", msgspec.json.encode(config).decode()]
+    if config.degree == 1:
+        return [sys.executable, *engine]
+    address = launch.master_addr or "127.0.0.1"
+    return [
+        sys.executable,
+        *("-m", "torch.distributed.run"),
+        *("--nnodes", str(launch.nnodes)),
+        *("--node-rank", str(launch.node_rank)),
+        *("--nproc-per-node", str(len(launch.local_ranks(config.degree)))),
+        *("--rdzv-backend", "static"),
+        *("--master-addr", address),
+        *("--master-port", str(launch.master_port or _free_port(address))),
+        *(("--local-addr", address) if launch.nnodes == 1 else ()),
+        *("--max-restarts", "0"),
+        *engine,
+    ]
+
+
+def _free_port(address: str) -> int:
+    with socket.create_server((address, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class EngineProcess:
+    """The first process of one engine and everything it started."""
+
+    def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
+        self._process = process
+        self._mark = mark
+        self.pid = process.pid
+
+    @classmethod
+    async def start(cls, launch: LaunchConfig, config: EngineConfig) -> EngineProcess:
+        """Start the engine in a session of its own; its output is one pipe.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        mark = secrets.token_hex(8)
+        env = dict(os.environ, **{_MARK: mark, "PYTHONUNBUFFERED": "1"})
+        ranks = len(launch.local_ranks(config.degree))
+        if ranks > 1:
+            # torchrun would set 1 and warn. The engine itself may still choose.
+            threads = config.threads or max(1, (os.cpu_count() or 1) // ranks)
+            env.setdefault("OMP_NUM_THREADS", str(threads))
+        # The kernel ends the engine with the server, however that ends. torchrun is asked politely,
+        # so that it ends its workers too.
+        last_signal = signal.SIGKILL if config.degree == 1 else signal.SIGTERM
+        guard = [sys.executable, "-I", "-S", _GUARD, str(os.getpid()), str(int(last_signal))]
+        process = await asyncio.create_subprocess_exec(
+            *guard,
+            *engine_command(launch, config),
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        return cls(process, mark)
+
+    @property
+    def output(self) -> asyncio.StreamReader:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    async def wait(self) -> str:
+        """Wait for the first process to end; say how it did."""
+        code = await self._process.wait()
+        if code < 0:
+            return f"the engine process was killed by {signal.Signals(-code).name}"
+        return f"the engine process exited with status {code}"
+
+    async def kill(self) -> None:
+        """End all processes of this engine with SIGKILL, and wait until none is left."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        await asyncio.to_thread(_kill_marked, self._mark)
+        await self._process.wait()
+
+
+def _kill_marked(mark: str, patience: float = 5.0) -> None:
+    """Kill every process that carries `mark`, until none does (or `patience` seconds passed).
+
+    Repeated, because one that was just forking may have had a child behind our back.
+    """
+    deadline = time.monotonic() + patience
+    while (pids := _marked(mark)) and time.monotonic() < deadline:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def _marked(mark: str) -> list[int]:
+    """Processes with `mark` in their environment. One that is dead but unburied has none."""
+    wanted = f"{_MARK}={mark}".encode()
+    pids: list[int] = []
+    if not os.path.isdir("/proc"):  # not Linux: killing the process group has to do
+        return pids
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = Path(entry.path, "environ").read_bytes()
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        if wanted in environment.split(b"\0"):
+            pids.append(int(entry.name))
+    return pids

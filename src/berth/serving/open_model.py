@@ -1,0 +1,92 @@
+"""A model's folder, opened for serving: its tokeniser and its chat template. No weights."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from berth.protocol.config import EngineConfig
+from berth.serving.chat_template import ChatTemplate, Llama2Template, PlainTemplate
+from berth.serving.jinja_template import JinjaTemplate, find_template
+from berth.serving.launch import LaunchConfig
+from berth.serving.tokenizer import Tokenizer, TokenizerError
+from berth.serving.tokenizer_files import load_tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingConfig:
+    """Everything one service needs, validated. Times in seconds."""
+
+    model_id: str
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    engine: EngineConfig  # its `socket` is filled in at each start
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    max_waiting: int = 256  # requests beyond those that run in one step
+    request_timeout: float = 600.0
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def __post_init__(self) -> None:
+        if self.max_waiting < 0:
+            raise ValueError(f"max_waiting is {self.max_waiting}; it should be at least 0")
+        if not self.request_timeout > 0:
+            raise ValueError(f"request_timeout is {self.request_timeout}; it should be above 0")
+        self.launch.local_ranks(self.engine.degree)
+
+
+def open_model(
+    engine: EngineConfig,
+    *,
+    model_id: str,
+    template: str | None = None,
+    launch: LaunchConfig | None = None,
+    max_waiting: int = 256,
+    request_timeout: float = 600.0,
+) -> ServingConfig:
+    """Read the tokeniser and the template of `engine.model`, a folder in either layout.
+
+    Args:
+        model_id: the name that clients use.
+        template: "llama-2", "plain" or "jinja"; None chooses by the folder.
+
+    Raises:
+        TokenizerError: the folder, its tokeniser or its template is missing or broken.
+        ValueError: a number is out of its range.
+    """
+    folder = Path(engine.model)
+    if not folder.is_dir():
+        raise TokenizerError(f"{folder} is not a folder; it should hold a model's files")
+    tokenizer = load_tokenizer(folder, Path(engine.tokenizer) if engine.tokenizer else None)
+    return ServingConfig(
+        model_id=model_id,
+        tokenizer=tokenizer,
+        template=select_template(folder, tokenizer, template),
+        engine=engine,
+        launch=launch or LaunchConfig(),
+        max_waiting=max_waiting,
+        request_timeout=request_timeout,
+    )
+
+
+def select_template(folder: Path, tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
+    """The template named, else the folder's own, else llama-2 for Meta's layout, else plain.
+
+    Raises:
+        TokenizerError: no such name, or the folder's template cannot be read.
+    """
+    if name == Llama2Template.name:
+        return Llama2Template(tokenizer)
+    if name == PlainTemplate.name:
+        return PlainTemplate(tokenizer)
+    source = find_template(folder)
+    if name not in (None, "jinja") or (name == "jinja" and source is None):
+        raise TokenizerError(
+            f"there is no chat template {name!r} for {folder}; it should be one of llama-2, plain, "
+            "and jinja where the folder has a chat_template"
+        )
+    if source is not None:
+        return JinjaTemplate(source, folder, tokenizer)
+    if (folder / "config.json").exists():
+        return PlainTemplate(tokenizer)
+    return Llama2Template(tokenizer)

@@ -1,0 +1,45 @@
+"""Finding and reading the right tokeniser in a model's folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from berth.serving.tokenizer import Tokenizer, TokenizerError, read_file
+from berth.serving.tokenizer_huggingface import HuggingFaceTokenizer
+from berth.serving.tokenizer_sentencepiece import SentencePieceTokenizer
+
+_TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
+
+
+def load_tokenizer(folder: Path, file: Path | None = None) -> Tokenizer:
+    """Read the tokeniser of a model's folder, or `file` where it lies elsewhere.
+
+    A Hugging Face folder (config.json) is read from tokenizer.json, else tokenizer.model; a folder
+    in Meta's layout the other way round.
+
+    Raises:
+        TokenizerError: nothing there, not readable, or Llama 3's tiktoken format.
+    """
+    if file is not None:
+        candidates = [file]
+    else:
+        names = ["tokenizer.json", "tokenizer.model"]
+        if not (folder / "config.json").exists():
+            names.reverse()
+        candidates = [folder / name for name in names if (folder / name).is_file()]
+    if not candidates:
+        raise TokenizerError(
+            f"{folder} has no tokenizer.model and no tokenizer.json; "
+            "put the model's tokenizer file there, or name it with --tokenizer"
+        )
+    for path in candidates:
+        data = read_file(path)
+        if path.suffix == ".json":
+            return HuggingFaceTokenizer(path, data, folder)
+        if not _TIKTOKEN_LINE.match(data):
+            return SentencePieceTokenizer(path, data, folder)
+    raise TokenizerError(
+        f"{candidates[-1]} is in tiktoken's format (Llama 3), which is not read; "
+        "put the model's tokenizer.json from its Hugging Face folder beside it"
+    )

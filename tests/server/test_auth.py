@@ -1,0 +1,158 @@
+"""With keys nothing opens without one; without keys strangers stay outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from app_client import AppClient
+from fake_service import FakeService
+from starlette.routing import Route
+
+from berth.server.auth import OPEN_PATHS, bind_host, parse_api_keys
+from berth.server.settings import ServerSettings
+
+KEY, OTHER = "sesame-1", "sesame-2"
+
+
+@pytest.fixture
+def locked(service: FakeService) -> Iterator[AppClient]:
+    with AppClient(service, ServerSettings(api_keys=(KEY, OTHER))) as client:
+        yield client
+
+
+def test_every_route_but_the_health_ones_needs_a_key(locked: AppClient) -> None:
+    walked = set()
+    for route in locked.app.routes:
+        assert isinstance(route, Route), "a mounted or included app would hide its routes here"
+        for method in route.methods or ():
+            path = route.path.replace("{model_id:path}", "pocket")
+            reply = locked.call(method, path, b"")
+            walked.add(route.path)
+            if route.path in OPEN_PATHS:
+                assert reply.status == 200, route.path
+            else:
+                assert reply.status == 401, route.path
+                assert reply.headers["www-authenticate"] == "Bearer"
+    assert walked > OPEN_PATHS
+    assert {"/docs", "/redoc", "/openapi.json", "/metrics", "/shutdown", "/generate", "/chat",
+            "/v1/models", "/v1/chat/completions", "/v1/completions"} < walked  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1/nothing", "/livez/x", "//livez"])
+def test_unknown_paths_need_a_key_too(locked: AppClient, path: str) -> None:
+    assert locked.get(path).status == 401
+
+
+@pytest.mark.parametrize("path", sorted(OPEN_PATHS))
+def test_health_routes_are_open_for_reading_only(locked: AppClient, path: str) -> None:
+    assert locked.call("POST", path, b"").status == 401
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER])
+@pytest.mark.parametrize(
+    ("header", "form"),
+    [
+        ("authorization", "Bearer {}"),
+        ("authorization", "bearer  {}"),
+        ("authorization", "{}"),
+        ("x-api-key", "{}"),
+        ("api-key", "{}"),
+    ],
+)
+def test_each_key_opens_in_each_header(locked: AppClient, header: str, form: str, key: str) -> None:
+    assert locked.get("/v1/models", {header: form.format(key)}).status == 200
+
+
+@pytest.mark.parametrize("wrong", ["", "sesame", "SESAME-1", "sesame-1x", "constructor", "é", " "])
+def test_no_other_key_opens_or_is_repeated(locked: AppClient, wrong: str) -> None:
+    reply = locked.get("/v1/models", {"authorization": f"Bearer {wrong}"})
+    assert reply.status == 401
+    assert reply.json()["error"]["code"] == "invalid_api_key"
+    assert len(wrong) < 2 or wrong not in reply.body.decode()
+
+
+def test_401_has_the_shape_of_the_paths_dialect(locked: AppClient) -> None:
+    assert set(locked.post("/v1/completions", {}).json()) == {"error"}
+    assert set(locked.post("/generate", {}).json()) == {"detail"}
+
+
+def test_without_keys_any_bearer_is_fine(client: AppClient) -> None:
+    assert client.get("/v1/models", {"authorization": "Bearer anything"}).status == 200
+
+
+def test_a_foreign_page_cannot_make_its_visitors_browser_call(client: AppClient) -> None:
+    body = {"prompts": ["x"]}
+    assert client.post("/generate", body, {"origin": "https://evil.example"}).status == 403
+    assert client.post("/shutdown", b"", {"origin": "null"}).status == 403
+    assert not client.lifecycle.draining
+    assert client.post("/generate", body, {"origin": "http://localhost"}).status == 200
+
+
+def test_an_allowed_origin_may_call_and_sees_the_answer(service: FakeService) -> None:
+    settings = ServerSettings(cors_origins=("https://ui.example",))
+    with AppClient(service, settings) as client:
+        reply = client.post("/generate", {"prompts": ["x"]}, {"origin": "https://ui.example"})
+        asked = {"origin": "https://ui.example", "access-control-request-method": "POST"}
+        preflight = client.call("OPTIONS", "/generate", b"", asked)
+    assert reply.status == 200
+    assert reply.headers["access-control-allow-origin"] == "https://ui.example"
+    assert preflight.status == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "allow", "status"),
+    [
+        ("127.0.0.1", {}, False, 200),
+        ("::1", {}, False, 200),
+        ("::ffff:127.0.0.1", {}, False, 200),
+        ("10.0.0.7", {}, False, 403),
+        ("127.0.0.1", {"x-forwarded-for": "10.0.0.7"}, False, 403),
+        ("somewhere", {}, False, 403),
+        ("10.0.0.7", {}, True, 200),
+    ],
+)
+def test_shutdown_listens_to_this_machine_unless_its_owner_allows_others(
+    service: FakeService, peer: str, headers: dict[str, str], allow: bool, status: int
+) -> None:
+    settings = ServerSettings(allow_shutdown=allow)
+    with AppClient(service, settings, peer=(peer, 1)) as client:
+        reply = client.post("/shutdown", b"", headers)
+        assert reply.status == status
+        assert client.lifecycle.draining == (status == 200)
+    if status == 403:
+        assert "--allow-shutdown" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [(None, ()), ("", ()), (" , ", ()), ("a", ("a",)), ("a, b,", ("a", "b"))],
+)
+def test_keys_are_separated_by_commas(text: str | None, keys: tuple[str, ...]) -> None:
+    assert parse_api_keys(text) == keys
+
+
+@pytest.mark.parametrize("text", ["good,se same", "schlüssel", "YOUR-API-KEY-HERE", "a\tb"])
+def test_unusable_keys_are_refused_without_being_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match="BERTH_API_KEY") as caught:
+        parse_api_keys(text)
+    assert text.split(",")[-1] not in str(caught.value)
+
+
+def test_settings_never_show_their_keys() -> None:
+    assert KEY not in repr(ServerSettings(api_keys=(KEY,)))
+
+
+@pytest.mark.parametrize(
+    ("named", "keys", "host"),
+    [
+        (None, (), "127.0.0.1"),
+        (None, (KEY,), "0.0.0.0"),
+        ("10.1.2.3", (), "10.1.2.3"),
+        ("127.0.0.1", (KEY,), "127.0.0.1"),
+    ],
+)
+def test_without_keys_a_server_listens_on_loopback_unless_told(
+    named: str | None, keys: tuple[str, ...], host: str
+) -> None:
+    assert bind_host(named, keys) == host

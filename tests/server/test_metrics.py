@@ -1,0 +1,108 @@
+"""The figures under vLLM's names, counted once and never for a path that a client made up."""
+
+from __future__ import annotations
+
+from app_client import AppClient
+from fake_service import FakeService
+from prometheus_client.parser import text_string_to_metric_families
+
+from berth.protocol.messages import EngineStats, Ready
+from berth.server.metrics import Metrics
+from berth.serving.observer import Observer, RequestRecord
+
+READY = Ready(
+    engine="native", architecture="llama", vocab_size=1, max_model_len=1, max_num_seqs=1,
+    block_size=1, blocks_total=1, dtype="float32", device="cpu", degree=1, weight_bytes=1,
+    kv_bytes=1, load_seconds=1.0,
+)  # fmt: skip
+
+
+def _record(reason: str | None, output_tokens: int = 5) -> RequestRecord:
+    return RequestRecord(
+        request_id="r", prompt_tokens=3, output_tokens=output_tokens, cached_tokens=0,
+        finish_reason=reason, error=None, first_token=0.5, total=2.5, replays=0,
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def _samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """(name, label values except the model's…) to value."""
+    text = metrics.exposition().decode()
+    return {
+        (one.name, *(v for k, v in sorted(one.labels.items()) if k not in ("model_name", "le"))):
+        one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+        if not one.name.endswith("_bucket")
+    }  # fmt: skip
+
+
+def test_what_a_service_reports_is_shown_under_vllms_names() -> None:
+    metrics = Metrics("pocket")
+    observer: Observer = metrics  # it fulfils serving's protocol
+    observer.request_started(7)
+    stats = EngineStats(running=2, waiting=3, blocks_used=1, blocks_total=4, preemptions=1,
+                        prefix_queries=10, prefix_hits=4)  # fmt: skip
+    observer.step(stats, 3, [0.1], [0.02, 0.03])
+    observer.request_finished(_record("stop"))
+    observer.request_finished(_record("cancelled"))
+    observer.request_finished(_record(None))
+    shown = _samples(metrics)
+    assert shown[("vllm:num_requests_running",)] == 2
+    assert shown[("vllm:num_requests_waiting",)] == 3
+    assert shown[("vllm:kv_cache_usage_perc",)] == 0.25
+    assert shown[("vllm:prompt_tokens_total",)] == 7
+    assert shown[("vllm:generation_tokens_total",)] == 3
+    assert shown[("vllm:num_preemptions_total",)] == 1
+    assert shown[("vllm:prefix_cache_queries_total",)] == 10
+    assert shown[("vllm:prefix_cache_hits_total",)] == 4
+    assert shown[("vllm:time_to_first_token_seconds_count",)] == 1
+    assert shown[("vllm:inter_token_latency_seconds_count",)] == 2
+    assert shown[("vllm:e2e_request_latency_seconds_sum",)] == 2.5
+    assert shown[("vllm:time_per_output_token_seconds_sum",)] == 0.5
+    assert shown[("vllm:request_success_total", "stop")] == 1
+    assert shown[("vllm:request_success_total", "abort")] == 1
+    assert shown[("vllm:request_success_total", "error")] == 1
+    assert shown[("berth_server_seconds_total",)] > 0
+    assert 'model_name="pocket"' in metrics.exposition().decode()
+    assert "berth_build_info{" in metrics.exposition().decode()
+
+
+def test_counters_grow_by_what_the_engine_added() -> None:
+    metrics = Metrics("pocket")
+    metrics.step(EngineStats(preemptions=2), 1, [], [])
+    metrics.step(EngineStats(preemptions=5), 1, [], [])
+    assert _samples(metrics)[("vllm:num_preemptions_total",)] == 5
+
+
+def test_deaths_and_restarts_of_the_engine_are_counted() -> None:
+    metrics = Metrics("pocket")
+    metrics.engine_ready(READY)
+    metrics.engine_died("signal 9")
+    assert _samples(metrics)[("berth_engine_restarts_total",)] == 0
+    metrics.engine_ready(READY)
+    shown = _samples(metrics)
+    assert shown[("berth_engine_deaths_total",)] == 1
+    assert shown[("berth_engine_restarts_total",)] == 1
+
+
+def test_http_requests_are_counted_by_template_and_status(client: AppClient) -> None:
+    client.get("/v1/models/pocket")
+    client.get("/v1/models/other")
+    client.get("/made/up")
+    client.call("BREW", "/made/up/too", b"")
+    reply = client.get("/metrics")
+    assert reply.headers["content-type"].startswith("text/plain")
+    shown = _samples(client.metrics)
+    assert shown[("http_requests_total", "/v1/models/{model_id:path}", "GET", "200")] == 1
+    assert shown[("http_requests_total", "/v1/models/{model_id:path}", "GET", "404")] == 1
+    assert shown[("http_requests_total", "unmatched", "GET", "404")] == 1
+    assert shown[("http_requests_total", "unmatched", "other", "404")] == 1
+    assert "made" not in reply.body.decode()
+
+
+def test_two_apps_in_one_process_do_not_share_figures() -> None:
+    with AppClient(FakeService()) as one, AppClient(FakeService()) as other:
+        one.get("/livez")
+        key = ("http_requests_total", "/livez", "GET", "200")
+        assert _samples(one.metrics)[key] == 1
+        assert key not in _samples(other.metrics)

@@ -1,0 +1,120 @@
+"""An engine's processes start together and end together, whatever they do to escape."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from helpers import alive, run, until
+
+from berth.protocol.config import EngineConfig
+from berth.serving.launch import EngineProcess, LaunchConfig, engine_command
+
+CONFIG = EngineConfig(model="/models/x", socket="/run/x.sock")
+
+# Forks a child into a session of its own, whose parent is then gone: what torchrun's ranks can be.
+ESCAPES = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open(sys.argv[1], "w").write(str(os.getpid()))
+        time.sleep(600)
+    os._exit(0)
+time.sleep(600)
+"""
+SERVER = """
+import asyncio, sys
+from berth.protocol.config import EngineConfig
+from berth.serving.launch import EngineProcess, LaunchConfig
+
+async def main():
+    argv = ("-c", "import time; time.sleep(600)")
+    process = await EngineProcess.start(
+        LaunchConfig(engine_argv=argv), EngineConfig(model="", socket="")
+    )
+    sys.stdout.write(f"{process.pid}\\n")
+    sys.stdout.flush()
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def test_one_rank_is_started_as_it_is() -> None:
+    command = engine_command(LaunchConfig(), CONFIG)
+    assert command[:4] == [sys.executable, "-m", "berth.engine", "--config"]
+    assert msgspec.json.decode(command[4], type=EngineConfig) == CONFIG
+
+
+def test_several_ranks_are_started_by_torchrun_on_a_free_loopback_port() -> None:
+    config = msgspec.structs.replace(CONFIG, degree=2)
+    command = " ".join(engine_command(LaunchConfig(), config))
+    assert "-m torch.distributed.run --nnodes 1 --node-rank 0 --nproc-per-node 2" in command
+    assert "--rdzv-backend static --master-addr 127.0.0.1 --master-port " in command
+    assert "--max-restarts 0 -m berth.engine --config {" in command
+
+
+def test_several_nodes_share_the_ranks() -> None:
+    launch = LaunchConfig(nnodes=2, node_rank=1, master_addr="10.0.0.1", master_port=29500)
+    config = msgspec.structs.replace(CONFIG, degree=4)
+    command = " ".join(engine_command(launch, config))
+    assert "--nnodes 2 --node-rank 1 --nproc-per-node 2" in command
+    assert "--master-addr 10.0.0.1 --master-port 29500" in command
+    assert launch.local_ranks(4) == range(2, 4)
+
+
+def test_what_cannot_be_started_is_refused_before() -> None:
+    with pytest.raises(ValueError, match="address and port of node 0"):
+        LaunchConfig(nnodes=2)
+    with pytest.raises(ValueError, match="between 0 and 0"):
+        LaunchConfig(node_rank=1)
+    with pytest.raises(ValueError, match="degree 3 should be a multiple of 2 nodes"):
+        LaunchConfig(nnodes=2, master_addr="a", master_port=1).local_ranks(3)
+
+
+def test_a_process_that_left_its_session_and_parent_is_killed_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        told = tmp_path / "pid"
+        launch = LaunchConfig(engine_argv=("-c", ESCAPES, str(told)))
+        process = await EngineProcess.start(launch, CONFIG)
+        await until(lambda: told.exists() and told.read_text())
+        escaped = int(told.read_text())
+        assert alive(escaped)
+        os.kill(process.pid, signal.SIGSTOP)  # a stopped one cannot help, nor hinder
+        await process.kill()
+        assert not alive(escaped)
+        assert not alive(process.pid)
+        assert await process.wait() == "the engine process was killed by SIGKILL"
+
+    run(main())
+
+
+def test_the_engine_dies_with_a_server_that_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        engine = int(server.stdout.readline())
+        assert alive(engine)
+        server.kill()
+        deadline = time.monotonic() + 10
+        while alive(engine) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not alive(engine)
+
+
+def test_the_way_a_process_ended_is_told() -> None:
+    async def main() -> None:
+        launch = LaunchConfig(engine_argv=("-c", "raise SystemExit(7)"))
+        process = await EngineProcess.start(launch, CONFIG)
+        assert await process.wait() == "the engine process exited with status 7"
+        await process.kill()  # of what has ended: nothing happens
+
+    run(main())
