@@ -73,7 +73,11 @@ class Double:
                 writer.transport.abort()
                 return
             if index == self.error_after:
-                await self._event(writer, {"error": {"message": "the engine died"}})
+                died = "the engine died"
+                kaito = path == "/generate"
+                await self._event(
+                    writer, {"detail": died} if kaito else {"error": {"message": died}}
+                )
                 break
             last = index == count - 1
             await self._event(writer, self._piece(path, index, last))

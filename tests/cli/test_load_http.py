@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def chunked(body: bytes, sizes: list[int]) -> bytes:
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 @settings(max_examples=200, deadline=None)
@@ -80,7 +82,9 @@ def test_an_address_may_be_written_as_people_write_it(text: str, target: Target)
     assert parse_url(text) == target
 
 
-@pytest.mark.parametrize("text", ["", "ftp://h", "http://", "http://h:x", "http://u@h", "http://h?a"])
+@pytest.mark.parametrize(
+    "text", ["", "ftp://h", "http://", "http://h:x", "http://u@h", "http://h?a"]
+)
 def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="http://localhost:5000"):
         parse_url(text)

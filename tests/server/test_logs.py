@@ -123,11 +123,12 @@ def test_a_process_logs_to_standard_error_in_its_format(
     try:
         raise ValueError(SECRET)
     except ValueError:
-        if log_format == "json":
-            logging.getLogger("anything").exception("it failed")
+        logging.getLogger("anything").exception("it failed")
     lines = capsys.readouterr().err.splitlines()
+    assert SECRET not in "".join(lines)
     if log_format == "text":
         assert lines[0].endswith("INFO berth.server: hello port=5000")
+        assert lines[2].startswith("ValueError at ")
         return
     first, second = (json.loads(line) for line in lines)
     assert (first["message"], first["port"], first["level"]) == ("hello", 5000, "info")

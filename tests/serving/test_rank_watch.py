@@ -15,6 +15,7 @@ DEFAULTS = LaunchConfig()
 def watch() -> RankWatch:
     return RankWatch(
         0.0,
+        period=PERIOD,
         silence_timeout=DEFAULTS.silence_timeout,
         hang_timeout=DEFAULTS.hang_timeout,
     )
@@ -70,3 +71,12 @@ def test_our_own_standstill_counts_against_nobody() -> None:
     rank.forgive(60.0)
     assert rank.fault(71.0) is None
     assert found_after(rank, 71.0, beats=False) < 4
+
+
+def test_a_rank_that_loads_has_longer() -> None:
+    rank = RankWatch(0.0, period=PERIOD, silence_timeout=120.0, hang_timeout=120.0)
+    rank.heartbeat(1.0, 1, busy=True)
+    assert rank.fault(100.0) is None
+    rank.expect(100.0, silence_timeout=DEFAULTS.silence_timeout, hang_timeout=DEFAULTS.hang_timeout)
+    assert rank.fault(100.0) is None
+    assert found_after(rank, 100.0, beats=True, work=1) < 5

@@ -19,9 +19,18 @@ from fake_engine import FAKE_ENGINE
 from helpers import alive, journal, run, until
 
 from berth.protocol.config import EngineConfig
-from berth.protocol.messages import Ready, SamplingParams, StepReport, Submit
+from berth.protocol.messages import (
+    Fatal,
+    Heartbeat,
+    Ready,
+    SamplingParams,
+    StepReport,
+    Submit,
+)
+from berth.protocol.wire import frame
+from berth.serving.engine_link import RankLink
 from berth.serving.launch import LaunchConfig
-from berth.serving.supervisor import EngineSupervisor
+from berth.serving.supervisor import EngineLife, EngineSupervisor
 
 
 class Events:
@@ -203,6 +212,23 @@ def test_a_rank_that_never_connects_is_not_waited_for_forever() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("folder", ["missing", "x" * 100])
+def test_without_a_place_for_the_socket_the_engine_is_given_up(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if folder != "missing":
+        (tmp_path / folder).mkdir()  # a path longer than a socket's may be
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / folder))
+
+    async def main() -> None:
+        async with supervised() as (supervisor, events):
+            await until(lambda: events.given_up)
+            assert "socket" in events.given_up[0]
+            assert supervisor.state == "failed"
+
+    run(main())
+
+
 def test_stopping_ends_an_engine_at_any_time() -> None:
     async def main() -> None:
         sleeper = ("-c", "import time; time.sleep(600)")
@@ -231,6 +257,23 @@ def test_under_torchrun_a_lost_rank_takes_its_group_with_it() -> None:
             assert not alive(pids[0])
             assert events.lost[0][0] == f"rank 1 (process {pids[1]}) closed its connection"
             await until(lambda: len(events.ready) == 2)
+
+    run(main())
+
+
+def test_a_rank_that_died_is_named_and_not_those_that_noticed() -> None:
+    async def main() -> None:
+        life = EngineLife(
+            LaunchConfig(), EngineConfig(model="", socket="/nowhere", degree=2), Events()
+        )
+        links = [RankLink(life), RankLink(life)]
+        for rank, link in enumerate(links):
+            link.data_received(frame(Heartbeat(rank, 1, False)))
+        links[0].data_received(frame(Fatal(0, "connection reset by peer", retry=True)))
+        links[0].connection_lost(None)
+        links[1].connection_lost(None)
+        fault = await life._fault
+        assert str(fault) == "rank 1 (process None) closed its connection"
 
     run(main())
 

@@ -27,7 +27,7 @@ from berth.models.llama import Llama
 from berth.models.parallel import Group, join_group
 from berth.models.weights.folder import open_weights
 from berth.protocol.config import EngineConfig
-from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, Submit
+from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, StepReport, Submit
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +141,8 @@ def _lead(core: Core, link: Link) -> None:
                 return
             if isinstance(message, Cancel):
                 core.cancel(message.request_ids)
+                if not core.scheduler.has_work:  # no step will tell that the blocks are free
+                    link.send(StepReport([], core.scheduler.stats()))
             elif isinstance(message, Submit):
                 refused = core.submit(message)
                 if refused is not None:

@@ -144,6 +144,7 @@ class RowLinear(RowParallelLinear):  # type: ignore[misc]
         self.out_features = out_features
         self.input_is_parallel = True
         self.input_size_per_partition = divide(in_features, degree)
+        self._divided = degree > 1  # where it is not, fairscale's autograd function only costs
         self._product: _Product | None = None
         self._bias: torch.Tensor | None = None
 
@@ -159,7 +160,9 @@ class RowLinear(RowParallelLinear):  # type: ignore[misc]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         assert self._product is not None, "fill() comes first"
-        y: torch.Tensor = reduce_from_model_parallel_region(self._product(x))
+        y: torch.Tensor = self._product(x)
+        if self._divided:
+            y = reduce_from_model_parallel_region(y)
         return y if self._bias is None else y + self._bias
 
 

@@ -1,14 +1,14 @@
 """The catalogue: one folder per family under presets/, each with a preset.yaml.
 
-    family: pocket
-    presets:
-      - name: pocket
-        title: Pocket, the built-in model
-        architecture: llama
-        weights: weights        # a folder beside the file; absent where they come from elsewhere
-        template: llama-2
-        context: 512
-        licence: Apache-2.0
+family: pocket
+presets:
+  - name: pocket
+    title: Pocket, the built-in model
+    architecture: llama
+    weights: weights        # a folder beside the file; absent where they come from elsewhere
+    template: llama-2
+    context: 512
+    licence: Apache-2.0
 """
 
 from __future__ import annotations

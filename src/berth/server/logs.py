@@ -10,6 +10,7 @@ import logging
 import time
 import traceback
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from berth.server.context import RequestContext
 from berth.server.settings import LogFormat
 
 access = logging.getLogger("berth.access")
+_PLACES = 8
 failures = logging.getLogger("berth.server")
 
 
@@ -49,13 +51,18 @@ def log_access(context: RequestContext, route: str, quiet: bool) -> None:
 
 def log_failure(context: RequestContext, error: BaseException) -> None:
     """Why a request ended as a server fault: the exception's class and path, not its message."""
-    frames = traceback.extract_tb(error.__traceback__)
     fields = {
         "request_id": context.request_id,
         "error": type(error).__name__,
-        "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-8:]],
+        "at": _places(error.__traceback__),
     }
     failures.error("request failed", extra={"fields": fields})
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    """The last places that an exception passed through."""
+    frames = traceback.extract_tb(trace)[-_PLACES:]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 class _TextFormatter(logging.Formatter):
@@ -68,6 +75,11 @@ class _TextFormatter(logging.Formatter):
         fields: Mapping[str, Any] = getattr(record, "fields", {})
         line = super().format(record)
         return " ".join([line, *(f"{name}={value}" for name, value in fields.items())])
+
+    def formatException(self, ei: Any) -> str:
+        """Of an exception that any library logs: its class and places too."""
+        kind, _, trace = ei
+        return f"{getattr(kind, '__name__', 'no exception')} at {', '.join(_places(trace))}"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -84,6 +96,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0] is not None:
             entry["error"] = record.exc_info[0].__name__
+            entry["at"] = _places(record.exc_info[2])
         return msgspec.json.encode(entry).decode()
 
 

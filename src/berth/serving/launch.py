@@ -33,7 +33,10 @@ class LaunchConfig:
     master_addr: str | None = None  # of node 0; needed with several nodes
     master_port: int | None = None
     connect_timeout: float = 300.0  # for the first rank to connect, on a single node
-    silence_timeout: float = 3.0  # without a heartbeat
+    # Without a heartbeat, or without progress, before the engine is ready: importing torch, opening
+    # a GPU or reading a large tensor from a slow disk may keep a healthy rank that long.
+    load_timeout: float = 120.0
+    silence_timeout: float = 3.0  # without a heartbeat, once ready
     # Busy without progress. With two heartbeats a second and the time that killing takes, a rank
     # that hangs is gone within 5 s.
     hang_timeout: float = 3.5

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-_FRESH = 1.0  # seconds, two heartbeats
-
 
 class RankWatch:
     """What one rank's heartbeats have shown so far. All times in seconds of one monotonic clock."""
 
-    def __init__(self, now: float, *, silence_timeout: float, hang_timeout: float) -> None:
+    def __init__(
+        self, now: float, *, period: float, silence_timeout: float, hang_timeout: float
+    ) -> None:
+        self._period = period  # between two heartbeats
+        self._work = 0  # as last reported
+        self.busy = True
+        self.expect(now, silence_timeout=silence_timeout, hang_timeout=hang_timeout)
+
+    def expect(self, now: float, *, silence_timeout: float, hang_timeout: float) -> None:
+        """Judge by these limits from now on; what was before is forgotten."""
         self._silence_timeout = silence_timeout
         self._hang_timeout = hang_timeout
         self._heard = now
         self._moved = now  # when `work` last changed, or the rank was last idle
-        self.work = 0  # as last reported
 
     def heard(self, now: float) -> None:
         """Any message arrived."""
@@ -22,8 +28,9 @@ class RankWatch:
     def heartbeat(self, now: float, work: int, busy: bool) -> None:
         """A heartbeat arrived."""
         self._heard = now
-        if work != self.work or not busy:
-            self.work = work
+        self.busy = busy
+        if work != self._work or not busy:
+            self._work = work
             self._moved = now
 
     def forgive(self, seconds: float) -> None:
@@ -36,6 +43,6 @@ class RankWatch:
         if now - self._heard > self._silence_timeout:
             return f"sent no heartbeat for {now - self._heard:.1f} s"
         # Judged on fresh news only: a rank whose heartbeats are late is the rule above's.
-        if now - self._heard < _FRESH and now - self._moved > self._hang_timeout:
+        if now - self._heard < 2 * self._period and now - self._moved > self._hang_timeout:
             return f"made no progress for {now - self._moved:.1f} s in the middle of a step"
         return None

@@ -36,6 +36,10 @@ engine_log = logging.getLogger("berth.engine")
 
 _TICK = 0.1  # seconds between two looks at the heartbeats
 _STALL = 1.0  # a look this late means that we stood still, not they
+# A rank that died without a word makes the others fail in a collective, and they say so. Theirs is
+# not the cause: the silent one's connection is seen to close within this time.
+_CAUSE_DELAY = 0.05
+_REASON_CHARACTERS = 500
 _LINE_BYTES = 4096
 _EXIT_PATIENCE = 5.0  # seconds for an engine that was asked to end
 
@@ -75,6 +79,7 @@ class EngineLife:
         self._watches: dict[int, RankWatch] = {}
         self._loading: dict[int, Loading] = {}
         self._fault: asyncio.Future[Fault] = asyncio.get_running_loop().create_future()
+        self._said_why: set[int] = set()
         self.ready = False
 
     # What the ranks say.
@@ -96,10 +101,10 @@ class EngineLife:
                 self._loading[rank] = message
                 self._judge_worker_node()
             case Ready():
-                self.ready = True
+                self._became_ready()
                 self._events.engine_ready(message)
-            case Fatal(rank=rank, reason=reason, retry=retry):
-                self.fail(f"rank {rank}: {reason}", final=not retry and not self.ready)
+            case Fatal():
+                self._heard_fatal(message)
         if link.rank in self._watches:
             self._watches[link.rank].heard(now)
 
@@ -108,23 +113,49 @@ class EngineLife:
             self.fail(f"a process says it is rank {rank}, which does not run on this node")
             return
         self._links[rank] = link
+        silence, hang = self._limits()
         self._watches[rank] = RankWatch(
             now,
-            silence_timeout=self._launch.silence_timeout,
-            hang_timeout=self._launch.hang_timeout,
+            period=self._config.heartbeat_seconds,
+            silence_timeout=silence,
+            hang_timeout=hang,
         )
 
+    def _limits(self) -> tuple[float, float]:
+        """How long a rank may be silent, and busy without progress, at present."""
+        launch = self._launch
+        if self.ready:
+            return launch.silence_timeout, launch.hang_timeout
+        return launch.load_timeout, launch.load_timeout
+
+    def _became_ready(self) -> None:
+        self.ready = True
+        silence, hang = self._limits()
+        for watch in self._watches.values():
+            watch.expect(time.monotonic(), silence_timeout=silence, hang_timeout=hang)
+
     def _judge_worker_node(self) -> None:
-        """No rank of a further node says Ready; the node is when all have loaded or worked."""
-        if self._launch.node_rank > 0 and not self.ready:
-            self.ready = all(map(self._is_loaded, self._ranks))
+        """No rank of a further node says Ready; the node is when all have loaded and wait."""
+        further = self._launch.node_rank > 0
+        if further and not self.ready and all(map(self._is_loaded, self._ranks)):
+            self._became_ready()
 
     def _is_loaded(self, rank: int) -> bool:
         loading, watch = self._loading.get(rank), self._watches.get(rank)
         loaded = loading is not None and 0 < loading.total <= loading.done
-        return loaded or (watch is not None and watch.work > 0)
+        return loaded and watch is not None and not watch.busy
+
+    def _heard_fatal(self, message: Fatal) -> None:
+        """A rank says why it ends; which may be no more than that another has."""
+        self._said_why.add(message.rank)
+        reason = f"rank {message.rank}: {message.reason[:_REASON_CHARACTERS]}"
+        final = not message.retry and not self.ready
+        loop = asyncio.get_running_loop()
+        loop.call_later(_CAUSE_DELAY, lambda: self.fail(reason, final=final))
 
     def link_lost(self, link: RankLink, reason: str) -> None:
+        if link.rank in self._said_why:
+            return
         who = "a rank" if link.rank is None else f"rank {link.rank}"
         self.fail(f"{who} (process {link.pid}) {reason}")
 
@@ -158,7 +189,10 @@ class EngineLife:
         """Start the engine, wait until it fails, end all its processes; return why."""
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
-            server = await loop.create_unix_server(lambda: RankLink(self), self._config.socket)
+            try:
+                server = await loop.create_unix_server(lambda: RankLink(self), self._config.socket)
+            except OSError as error:
+                return Fault(f"the engine's socket cannot be made: {error}", final=True)
             stack.callback(server.close)
             try:
                 process = await EngineProcess.start(self._launch, self._config)
@@ -285,7 +319,11 @@ class EngineSupervisor:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        folder = tempfile.mkdtemp(prefix="berth-")  # 0700: nobody else may connect
+        try:
+            folder = tempfile.mkdtemp(prefix="berth-")  # 0700: nobody else may connect
+        except OSError as error:
+            self._give_up(f"there is no folder for the engine's socket: {error}")
+            return
         try:
             await self._keep_running(Path(folder))
         finally:
@@ -314,11 +352,15 @@ class EngineSupervisor:
             log.error("engine lost (%d so far): %s", self._deaths, fault)
             self._events.engine_lost(self._reason, was_ready=life.ready)
             if fault.final or failed_starts >= self._launch.max_failed_starts:
-                self._failed = True
-                log.error("the engine is given up: %s", fault)
-                self._events.engine_given_up(self._reason)
+                self._give_up(self._reason)
                 return
             await self._back_off(short_lives)
+
+    def _give_up(self, reason: str) -> None:
+        self._failed = True
+        self._reason = reason
+        log.error("the engine is given up: %s", reason)
+        self._events.engine_given_up(reason)
 
     async def _back_off(self, short_lives: int) -> None:
         """Wait 0, 1, 2, 4 … times the first pause, after so many short lives in a row."""

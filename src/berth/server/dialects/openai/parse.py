@@ -52,6 +52,15 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     top_k: _TopK | None = None
     min_p: Annotated[float, msgspec.Meta(description="Berth's")] | None = None
     repetition_penalty: Annotated[float, msgspec.Meta(description="Berth's")] | None = None
+    ignore_eos: Annotated[
+        bool | None, msgspec.Meta(description="Berth's: go on after an end of sequence")
+    ] = None
+    min_tokens: Annotated[
+        _Tokens | None, msgspec.Meta(description="Berth's: no stop token before this many others")
+    ] = None
+    stop_token_ids: Annotated[
+        list[_Tokens] | None, msgspec.Meta(description="Berth's: further ids that end the answer")
+    ] = None
 
 
 class ContentPart(msgspec.Struct, frozen=True):
@@ -209,12 +218,14 @@ def wants_usage(request: Sampling) -> bool:
 def _options(request: Sampling, timeout: float) -> Options:
     plain = (
         "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
-        "frequency_penalty", "seed", "logit_bias",
+        "frequency_penalty", "seed", "logit_bias", "ignore_eos", "min_tokens",
     )  # fmt: skip
     given = {name: getattr(request, name) for name in plain if getattr(request, name) is not None}
     stop = request.stop
     if stop is not None:
         given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    if request.stop_token_ids is not None:
+        given["stop_token_ids"] = tuple(request.stop_token_ids)
     return Options(timeout=timeout, **given)
 
 

@@ -1,0 +1,54 @@
+"""Encoding a large text leaves the event loop to everybody else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+from helpers import run
+
+from berth.serving.errors import InvalidRequest
+from berth.serving.offload import LARGE_CHARACTERS, encode, render_chat
+from berth.serving.request import Message
+from berth.serving.service import Service
+
+
+class Encoder:
+    """Tells in which thread it was called; refuses texts that end in "!"."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+
+    def encode(self, text: str) -> list[int]:
+        self.threads.append(threading.current_thread())
+        if text.endswith("!"):
+            raise InvalidRequest("no")
+        return [len(text)]
+
+    def render_chat(self, messages: Sequence[Message]) -> list[int]:
+        return self.encode("".join(message.content for message in messages))
+
+
+@pytest.mark.parametrize(
+    ("size", "here"), [(10, True), (LARGE_CHARACTERS, True), (LARGE_CHARACTERS + 1, False)]
+)
+def test_only_large_texts_go_to_a_thread(size: int, here: bool) -> None:
+    async def main() -> None:
+        encoder = Encoder()
+        service = cast(Service, encoder)
+        assert await encode(service, "x" * size) == [size]
+        halves = [Message("user", "x" * (size // 2)), Message("user", "x" * (size - size // 2))]
+        assert await render_chat(service, halves) == [size]
+        assert [thread is threading.main_thread() for thread in encoder.threads] == [here, here]
+
+    run(main())
+
+
+def test_a_refusal_comes_back_from_the_thread() -> None:
+    async def main() -> None:
+        with pytest.raises(InvalidRequest):
+            await encode(cast(Service, Encoder()), "x" * LARGE_CHARACTERS + "!")
+
+    run(main())
