@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import socket
+import sys
+from pathlib import Path
 
 import pytest
+
+# fairscale installs a package named benchmarks; ours comes first.
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def test_a_table_and_a_record_for_each_concurrency(tmp_path: Path) -> None:
         result = run(double.url, "--concurrency", "1,3", "--requests", "6", "--output-tokens", "4",
                      "--input-tokens", "7", "--json", str(record), key="k")  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "output tok/s" in result.stdout
+    assert "output tokens/s" in result.stdout
     runs = json.loads(record.read_bytes())["runs"]
     assert [(r["concurrency"], r["requests"], r["output_tokens"]) for r in runs] == [
         (1, 6, 24),
@@ -44,7 +44,7 @@ def test_random_arrivals_instead_of_a_number_of_clients() -> None:
     with serving(double):
         result = run(double.url, "--rate", "200", "--requests", "5", "--output-tokens", "4")
     assert result.exit_code == 0, result.output
-    assert "200/s" in result.stdout
+    assert "requests per second" in result.stdout
     assert len(double.bodies("/v1/completions")) == 1 + 5
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
+
 from models.checkpoints import tiny_config, write_meta
 from serving.tiny_model import sentencepiece_model
 

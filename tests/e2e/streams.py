@@ -31,9 +31,7 @@ class Stream(threading.Thread):
 
     def _read(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=120)
-        connection.request(
-            "POST", self._path, self._body, {"Content-Type": "application/json"}
-        )
+        connection.request("POST", self._path, self._body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         self.status = answer.status
         for line in answer:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from e2e.berth_server import Server, berth_serve
 from e2e.random_model import random_model
 from e2e.streams import Stream

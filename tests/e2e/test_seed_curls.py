@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from e2e.berth_server import Server, berth_serve, code_blocks, free_port, poll, run_shell
 
 SEED = (Path(__file__).parent / "seeds" / "kaito-llama-2.md").read_text()
@@ -96,5 +97,3 @@ def test_shutdown_ends_server_and_engine(server: Server) -> None:
     assert curl(server, "/shutdown") == {}
     assert server.process.wait(60) == 0
     poll(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ranks), what="the ranks' end")
-
-

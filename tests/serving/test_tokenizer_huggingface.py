@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_detokenize import BYTE_LEVEL, LLAMA, SENTENCEPIECE
 from tiny_model import byte_level_tokenizer, llama_tokenizer
@@ -34,6 +34,7 @@ def test_special_tokens_of_a_template_become_their_ids() -> None:
     assert tokens[1:-1] == BYTE_LEVEL.encode("hi", bos=False)
 
 
+@settings(max_examples=15)
 @given(st.text(max_size=20).map(lambda text: text * 2000))
 def test_a_large_text_is_encoded_as_a_small_one_is(text: str) -> None:
     assert BYTE_LEVEL.encode(text, bos=False) == BYTE_LEVEL._safe.encode(text).ids

@@ -12,6 +12,7 @@ from typing import cast
 
 import click
 import msgspec
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -265,36 +266,41 @@ async def _run_level(plan: _Plan, ask: Ask, level: int | None, on_done: Callable
 
 
 def _table(target: Target, plan: _Plan, cells: Cells) -> Table:
+    """One column per level, so that it fits a narrow terminal."""
     kind = "words" if plan.as_text else "tokens"
     table = Table(
         title=f"{target.url}: {plan.input_tokens} {kind} in, {plan.ask.output_tokens} tokens out",
         caption="times in milliseconds: p50 / p90 / p99",
+        box=box.SIMPLE,
     )
-    table.add_column("clients" if plan.rate is None else "rate", justify="right")
-    for heading in ("requests", "errors", "output tok/s", "TTFT", "inter-token", "whole answer",
-                    "client CPU µs/tok"):  # fmt: skip
-        table.add_column(heading, justify="right")
-    for level, summary in cells:
-        rate = summary.output_tokens_per_second
-        cpu = summary.client_cpu_per_token
-        table.add_row(
-            str(level) if level else f"{plan.rate:g}/s",
-            str(summary.requests),
-            str(sum(summary.errors.values())),
-            "–" if rate is None else f"{rate:.1f}",
-            _milliseconds(summary.ttft),
-            _milliseconds(summary.inter_token),
-            _milliseconds(summary.latency),
-            "–" if cpu is None else f"{cpu * 1e6:.0f}",
-        )
+    table.add_column("clients at once" if plan.rate is None else "requests per second")
+    for level, _ in cells:
+        table.add_column(str(level) if level else f"{plan.rate:g}", justify="right")
+    figures = [summary for _, summary in cells]
+    for label, values in (
+        ("requests", [str(one.requests) for one in figures]),
+        ("failed", [str(sum(one.errors.values())) for one in figures]),
+        ("output tokens/s", [_number(one.output_tokens_per_second) for one in figures]),
+        ("first token", [_milliseconds(one.ttft) for one in figures]),
+        ("inter-token", [_milliseconds(one.inter_token) for one in figures]),
+        ("event gap", [_milliseconds(one.event_gap) for one in figures]),
+        ("whole answer", [_milliseconds(one.latency) for one in figures]),
+        ("client µs/token", [_number(one.client_cpu_per_token, 1e6) for one in figures]),
+    ):
+        table.add_row(label, *values)
     return table
+
+
+def _number(value: float | None, scale: float = 1.0) -> str:
+    if value is None:
+        return "–"
+    return f"{value * scale:.{1 if value * scale < 100 else 0}f}"
 
 
 def _milliseconds(spread: Spread | None) -> str:
     if spread is None:
         return "–"
-    return " / ".join(f"{value * 1e3:.{1 if value < 0.1 else 0}f}"
-                      for value in (spread.p50, spread.p90, spread.p99))  # fmt: skip
+    return " / ".join(_number(value, 1e3) for value in (spread.p50, spread.p90, spread.p99))
 
 
 def _notes(cells: Cells) -> list[str]:

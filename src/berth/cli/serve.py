@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import click
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from berth.presets.catalogue import PresetError, find_preset
@@ -27,10 +28,11 @@ from berth.serving.model_service import ModelService
 from berth.serving.open_model import ServingConfig, open_model
 from berth.serving.tokenizer import TokenizerError
 
+_STDERR = Console(stderr=True)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-class Bytes(click.ParamType):
+class Bytes(click.ParamType):  # type: ignore[type-arg]  # not generic when it runs
     """A number of bytes: 8589934592, 8G, 8GiB, 512M."""
 
     name = "bytes"
@@ -244,24 +246,28 @@ async def _serve(serving: ServingConfig, settings: ServerSettings) -> int:
         return await serve_worker(serving, settings)
     metrics = Metrics(serving.model_id)
     service = ModelService(serving, metrics)
-    bar = asyncio.create_task(_show_loading(service, settings))
+    shown: list[asyncio.Task[None]] = []
+
+    def listening(host: str, port: int) -> None:
+        shown.append(asyncio.create_task(_show_loading(service, host, port)))
+
     try:
-        return await serve_model(service, settings, metrics, lambda host, port: None)
+        return await serve_model(service, settings, metrics, listening)
     finally:
-        bar.cancel()
+        for task in shown:
+            task.cancel()
 
 
-async def _show_loading(service: ModelService, settings: ServerSettings) -> None:
+async def _show_loading(service: ModelService, host: str, port: int) -> None:
     """A progress bar while weights load, where a person watches; then where to ask."""
-    if sys.stderr.isatty():
-        columns = TextColumn("loading {task.description}"), BarColumn(), TaskProgressColumn()
-        with Progress(*columns, TimeElapsedColumn(), transient=True) as progress:
-            task = progress.add_task(service.model_id, total=1.0)
-            while not service.health().ready:
-                progress.update(task, completed=service.health().load_fraction or 0.0)
-                await asyncio.sleep(0.1)
-    else:
+    columns = TextColumn("loading {task.description}"), BarColumn(), TaskProgressColumn()
+    watched = sys.stderr.isatty()
+    with Progress(
+        *columns, TimeElapsedColumn(), transient=True, disable=not watched, console=_STDERR
+    ) as progress:
+        task = progress.add_task(service.model_id, total=1.0)
         while not service.health().ready:
+            progress.update(task, completed=service.health().load_fraction or 0.0)
             await asyncio.sleep(0.1)
-    shown = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::") else settings.host
-    click.echo(f"{service.model_id} answers at http://{shown}:{settings.port}", err=True)
+    where = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host
+    click.echo(f"{service.model_id} answers at http://{where}:{port}", err=True)

@@ -1,4 +1,8 @@
-"""How rank 0's plans reach the other ranks: over gloo, before the step that they describe."""
+"""How rank 0's plans reach the other ranks: over gloo, before the step that they describe.
+
+Between steps an empty plan goes out every second, so that no rank waits long for a peer that is
+dead: sending to it fails, and waiting for it times out.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from berth.models.parallel import Group
 _FIRST = 8192
 _HEADER = 4
 
+_NOTHING = StepPlan(0, [], [], [], [], [], [], [], [])
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(StepPlan).decode
 
@@ -23,6 +29,15 @@ class PlanChannel:
     def __init__(self, group: Group) -> None:
         self._alone = group.degree == 1
         self._first = torch.zeros(_FIRST, dtype=torch.uint8)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody to tell."""
+        return self._alone
+
+    def send_sign_of_life(self) -> None:
+        """Rank 0, idle: an empty plan. Raises where another rank is gone, on whichever node."""
+        self.send(_NOTHING)
 
     def send(self, plan: StepPlan | None) -> None:
         """Rank 0: the next step's plan, or None to end all ranks."""

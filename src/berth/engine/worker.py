@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import queue
 import time
 
 import torch
@@ -27,12 +28,13 @@ from berth.models.llama import Llama
 from berth.models.parallel import Group, join_group
 from berth.models.weights.folder import open_weights
 from berth.protocol.config import EngineConfig
-from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, StepReport, Submit
+from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, StepReport, Submit, ToEngine
 
 log = logging.getLogger(__name__)
 
 # Progress of loading is told at most this often, in bytes.
 _LOADING_STEP = 32 * 1024 * 1024
+_SIGN_OF_LIFE_SECONDS = 1.0
 
 
 def run(config: EngineConfig, link: Link) -> None:
@@ -136,7 +138,7 @@ def _lead(core: Core, link: Link) -> None:
     inbox = link.inbox
     while True:
         while not core.scheduler.has_work or not inbox.empty():
-            message = inbox.get()
+            message = _next_message(inbox, core.channel)
             if isinstance(message, Shutdown):
                 return
             if isinstance(message, Cancel):
@@ -152,10 +154,21 @@ def _lead(core: Core, link: Link) -> None:
             link.send(report)
 
 
+def _next_message(inbox: queue.SimpleQueue[ToEngine], channel: PlanChannel) -> ToEngine:
+    """Wait for word from the supervisor, showing the other ranks meanwhile that we are there."""
+    while True:
+        try:
+            return inbox.get(timeout=None if channel.alone else _SIGN_OF_LIFE_SECONDS)
+        except queue.Empty:
+            channel.send_sign_of_life()
+
+
 def _follow(runner: Runner, channel: PlanChannel, link: Link) -> None:
     """Another rank's loop: repeat each plan."""
     pulse = link.pulse
     while (plan := channel.receive()) is not None:
+        if plan.empty:
+            continue
         pulse.busy = True
         runner.run(plan, pulse.beat)
         pulse.busy = False

@@ -44,13 +44,12 @@ def join_group(device: torch.device) -> Group:
     """Meet the other ranks: those that torchrun started, or nobody.
 
     Plans always travel over gloo (they live on the host); on GPUs the layers' collectives run on
-    NCCL. The timeout is only a backstop: the supervisor kills a group that hangs long before.
+    NCCL. The timeout is a backstop: supervisors end a group that hangs long before.
     """
     degree = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    # An idle worker waits in a broadcast for as long as nobody asks anything.
-    patience = timedelta(days=365)
+    patience = timedelta(minutes=10)  # for slow loading; an idle rank hears from rank 0 each second
     if degree > 1:
         dist.init_process_group(backend, timeout=patience)
     else:

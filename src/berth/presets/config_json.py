@@ -14,13 +14,19 @@ from berth.presets import config_decoders as decoders
 from berth.presets import config_mixed as mixed
 from berth.presets.config_keys import Keys
 from berth.presets.config_shapes import Parser
+from berth.presets.config_towers import SEEING, with_tower
 from berth.presets.layers import ModelNumbers, NumbersError, UnknownArchitecture
 
 
 def parse(config: Mapping[str, Any]) -> ModelNumbers:
     """See `berth.presets.numbers.from_config_json`."""
-    keys = Keys(config)
+    return _parse(Keys(config))
+
+
+def _parse(keys: Keys) -> ModelNumbers:
     name = _class_name(keys)
+    if name in SEEING:
+        return with_tower(name, keys, _parse)
     if (parser := _PARSERS.get(name)) is None:
         raise UnknownArchitecture(name)
     return parser(name, keys)
@@ -49,12 +55,20 @@ _PARSERS: dict[str, Parser] = {
     "GemmaForCausalLM": decoders.gemma,
     "Gemma2ForCausalLM": decoders.gemma2,
     "Gemma3ForCausalLM": mixed.gemma3,
+    "Gemma4ForCausalLM": mixed.gemma4,
     "FalconForCausalLM": decoders.falcon,
     "RWForCausalLM": decoders.falcon,  # Falcon's first files
     "GptOssForCausalLM": decoders.gpt_oss,
     "DeepseekV3ForCausalLM": decoders.deepseek_v3,
     "MistralLarge3ForCausalLM": decoders.deepseek_v3,
+    "DeepseekV32ForCausalLM": mixed.sparse_latent,
+    "GlmMoeDsaForCausalLM": mixed.sparse_latent,
+    "Mistral4ForCausalLM": mixed.mistral4,
     "MiniMaxM2ForCausalLM": decoders.minimax_m2,
+    "Qwen3NextForCausalLM": mixed.qwen3_5,
+    "Qwen3_5ForCausalLM": mixed.qwen3_5,
+    "Qwen3_5MoeForCausalLM": mixed.qwen3_5,
+    "NemotronHForCausalLM": mixed.nemotron_h,
     "BertModel": decoders.bert,
     "XLMRobertaModel": decoders.bert,
 }
@@ -73,11 +87,17 @@ _BY_TYPE = {
     "gemma": "GemmaForCausalLM",
     "gemma2": "Gemma2ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
+    "gemma4_text": "Gemma4ForCausalLM",
     "falcon": "FalconForCausalLM",
     "gpt_oss": "GptOssForCausalLM",
     "deepseek_v3": "DeepseekV3ForCausalLM",
     "kimi_k2": "DeepseekV3ForCausalLM",
+    "mistral4": "Mistral4ForCausalLM",
     "minimax_m2": "MiniMaxM2ForCausalLM",
+    "qwen3_next": "Qwen3NextForCausalLM",
+    "qwen3_5_text": "Qwen3_5ForCausalLM",
+    "qwen3_5_moe_text": "Qwen3_5MoeForCausalLM",
+    "nemotron_h": "NemotronHForCausalLM",
     "bert": "BertModel",
     "xlm-roberta": "XLMRobertaModel",
 }

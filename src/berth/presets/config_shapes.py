@@ -46,8 +46,15 @@ def decoder(
         tied=keys.flag("tie_word_embeddings", tied),
         dtype=keys.text("dtype") or keys.text("torch_dtype"),
         quantization=quantization.text("quant_method") if quantization else None,
+        unused=predictors(keys),
         **more,
     )
+
+
+def predictors(keys: Keys) -> tuple[str, ...]:
+    """Layers for multi-token prediction: stored, and left out unless an engine is told."""
+    count = keys.whole("num_nextn_predict_layers", "mtp_num_hidden_layers", default=0)
+    return (f"{count} layers for multi-token prediction",) if count else ()
 
 
 def context_of(keys: Keys, default: int | None) -> int | None:

@@ -96,7 +96,7 @@ class LatentAttention:
     index_heads: int = 0
     index_head_dim: int = 0
     index_topk: int | None = None  # tokens that it picks
-    cache_of_index: bool = False  # the indexer's choice is a previous layer's: no indexer here
+    shared_index: bool = False  # the choice is an earlier layer's: there is no indexer here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +198,8 @@ class ModelNumbers:
     # What belongs to the checkpoint and is not in these numbers, in words. Whoever needs an exact
     # size must not go on where this is not empty.
     missing: tuple[str, ...] = ()
+    # What the checkpoint has besides and plain serving does not load (it makes files larger).
+    unused: tuple[str, ...] = ()
 
     @property
     def intermediate(self) -> int:

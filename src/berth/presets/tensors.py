@@ -142,7 +142,7 @@ def _latent(part: _Part, a: LatentAttention, hidden: int) -> Iterator[Tensor]:
     out = a.heads * (a.qk_nope_head_dim + a.v_head_dim)
     yield from part.column("kv_b", out, a.kv_lora_rank, a.heads, False)
     yield from part.row("o", hidden, a.heads * a.v_head_dim, a.heads, a.bias)
-    if a.index_heads and not a.cache_of_index:
+    if a.index_heads and not a.shared_index:
         if a.q_lora_rank is None:
             raise AssertionError("an indexer reads the compressed queries")
         yield from part.whole("index_q", a.index_heads * a.index_head_dim, a.q_lora_rank)

@@ -62,7 +62,7 @@ class WorkerNode:
     async def run(self) -> None:
         """Keep the ranks running. Raises ModelFailed where that is hopeless."""
         self._supervisor.start()
-        while self._supervisor.state != "failed":
+        while self._supervisor.state != "failed":  # noqa: ASYNC110 - it has no event for that
             await asyncio.sleep(_LOOK_SECONDS)
         raise ModelFailed
 

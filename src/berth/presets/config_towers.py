@@ -1,0 +1,147 @@
+"""config.json of models that see: a text model, and the tensors of the tower beside it.
+
+A tower whose tensors are not known is named in `missing`, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from berth.presets.config_keys import Keys
+from berth.presets.layers import DtypeClass, ModelNumbers, NumbersError, Tensor
+
+TextParser = Callable[[Keys], ModelNumbers]
+
+
+def with_tower(name: str, keys: Keys, parse_text: TextParser) -> ModelNumbers:
+    """The text model under text_config, and the tower that the class `name` has."""
+    text_keys = keys.part("text_config")
+    text = parse_text(text_keys)
+    tied = keys.flag("tie_word_embeddings", text.tied)
+    if text_keys.has("tie_word_embeddings"):
+        tied = text.tied
+    text = replace(text, architecture=name, tied=tied, dtype=text.dtype or _dtype(keys))
+    if (quantization := keys.under("quantization_config")) is not None:
+        text = replace(text, quantization=quantization.text("quant_method"))
+    vision = keys.under("vision_config")
+    missing = ("an audio tower",) if keys.has("audio_config") else ()
+    if vision is None:
+        return replace(text, missing=missing)
+    build = _TOWERS.get(name)
+    if build is None:
+        return replace(text, missing=("a vision tower", *missing))
+    return replace(text, extra=(*text.extra, *build(keys, vision, text.hidden)), missing=missing)
+
+
+def _dtype(keys: Keys) -> str | None:
+    return keys.text("dtype") or keys.text("torch_dtype")
+
+
+class _Tower:
+    """Collects the tensors of a tower; engines keep all of it on every rank, or may."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.tensors: list[Tensor] = []
+
+    def add(self, name: str, *shape: int, dtype: DtypeClass = "vector") -> None:
+        self.tensors.append(Tensor(f"{self._name}.{name}", shape, dtype=dtype))
+
+    def matrix(self, name: str, out: int, into: int, bias: bool = False) -> None:
+        self.add(name, out, into, dtype="matrix")
+        if bias:
+            self.add(f"{name}_bias", out)
+
+    def norm(self, name: str, size: int, bias: bool = False) -> None:
+        self.add(name, size)
+        if bias:
+            self.add(f"{name}_bias", size)
+
+
+def _siglip(keys: Keys, vision: Keys, hidden: int) -> list[Tensor]:
+    """Gemma 3's tower and projection."""
+    tower = _Tower("vision")
+    width = vision.whole("hidden_size", default=768)
+    inner = vision.whole("intermediate_size", default=3072)
+    patch = vision.whole("patch_size", default=16)
+    side = vision.whole("image_size", default=224) // max(patch, 1)
+    tower.matrix("patches", width, 3 * patch * patch, bias=True)
+    tower.add("positions", side * side, width, dtype="embedding")
+    for layer in range(vision.whole("num_hidden_layers", default=12)):
+        _encoder_layer(tower, f"layers.{layer}", width, inner)
+    tower.norm("norm", width, bias=True)
+    if vision.flag("vision_use_head", True):
+        raise NumbersError("vision_config.vision_use_head is true; only false is known")
+    tower.matrix("projection", width, hidden)
+    tower.norm("projection_norm", width)
+    return tower.tensors
+
+
+def _encoder_layer(tower: _Tower, name: str, width: int, inner: int) -> None:
+    """LayerNorm, attention and a plain MLP, all with biases."""
+    for norm in ("norm0", "norm1"):
+        tower.norm(f"{name}.{norm}", width, bias=True)
+    for matrix in ("q", "k", "v", "o"):
+        tower.matrix(f"{name}.{matrix}", width, width, bias=True)
+    tower.matrix(f"{name}.up", inner, width, bias=True)
+    tower.matrix(f"{name}.down", width, inner, bias=True)
+
+
+def _pixtral(keys: Keys, vision: Keys, hidden: int) -> list[Tensor]:
+    """Mistral 3's tower, patch merger and projection."""
+    tower = _Tower("vision")
+    width = vision.whole("hidden_size", default=1024)
+    inner = vision.whole("intermediate_size", default=4096)
+    patch = vision.whole("patch_size", default=16)
+    tower.matrix("patches", width, 3 * patch * patch)
+    tower.norm("norm", width)
+    for layer in range(vision.whole("num_hidden_layers", default=24)):
+        name = f"layers.{layer}"
+        for norm in ("norm0", "norm1"):
+            tower.norm(f"{name}.{norm}", width)
+        for matrix in ("q", "k", "v", "o"):
+            tower.matrix(f"{name}.{matrix}", width, width)
+        tower.matrix(f"{name}.gate", inner, width)
+        tower.matrix(f"{name}.up", inner, width)
+        tower.matrix(f"{name}.down", width, inner)
+    merge = keys.whole("spatial_merge_size", default=2)
+    bias = keys.flag("multimodal_projector_bias", False)
+    tower.norm("merger_norm", width)
+    tower.matrix("merger", width, width * merge * merge)
+    tower.matrix("projection0", hidden, width, bias)
+    tower.matrix("projection1", hidden, hidden, bias)
+    return tower.tensors
+
+
+def _qwen(keys: Keys, vision: Keys, hidden: int) -> list[Tensor]:
+    """Qwen 3.5's tower and merger."""
+    tower = _Tower("vision")
+    width = vision.whole("hidden_size", default=1152)
+    inner = vision.whole("intermediate_size", default=4304)
+    patch = vision.whole("patch_size", default=16)
+    times = vision.whole("temporal_patch_size", default=2)
+    tower.matrix("patches", width, vision.whole("in_channels", default=3) * times * patch**2, True)
+    positions = vision.whole("num_position_embeddings", default=2304)
+    tower.add("positions", positions, width, dtype="embedding")
+    for layer in range(vision.whole("depth", default=27)):
+        _encoder_layer(tower, f"layers.{layer}", width, inner)
+    merged = width * vision.whole("spatial_merge_size", default=2) ** 2
+    tower.norm("merger_norm", width, bias=True)
+    tower.matrix("merger0", merged, merged, bias=True)
+    tower.matrix("merger1", vision.whole("out_hidden_size", default=3584), merged, bias=True)
+    return tower.tensors
+
+
+_TOWERS: dict[str, Callable[[Keys, Keys, int], list[Tensor]]] = {
+    "Gemma3ForConditionalGeneration": _siglip,
+    "Mistral3ForConditionalGeneration": _pixtral,
+    "Qwen3_5ForConditionalGeneration": _qwen,
+    "Qwen3_5MoeForConditionalGeneration": _qwen,
+}
+SEEING = (
+    *_TOWERS,
+    # Their text models are known, their towers are not.
+    "Gemma4ForConditionalGeneration",
+    "KimiK25ForConditionalGeneration",
+)
