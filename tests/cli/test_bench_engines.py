@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from benchmarks import engines
+from benchmarks import engines, procfs
 from benchmarks.engines import Failed, HttpServer, Transformers
 from benchmarks.model_folder import model_folder
 from benchmarks.procfs import cpu_seconds, family_cpu_seconds
@@ -69,9 +71,13 @@ def test_a_worker_that_hangs_is_given_up(
     worker.stop()
 
 
-def test_a_paused_worker_takes_no_cpu_and_goes_on_afterwards(worker: Transformers) -> None:
+def test_a_paused_worker_stands_still_and_goes_on_afterwards(worker: Transformers) -> None:
     worker.start()
     worker.pause()
+    assert worker._process is not None
+    deadline = time.monotonic() + 10
+    while procfs._stat(worker._process.pid)[0] != "T":
+        assert time.monotonic() < deadline
     worker.resume()
     assert worker.run([[1]], 2, 1).output_tokens == 2
     worker.stop()
@@ -92,9 +98,6 @@ def test_a_server_that_fails_some_requests_has_no_figure() -> None:
 
 
 def test_cpu_time_is_this_process_and_its_familys() -> None:
-    import os
-    import time
-
     before, own = cpu_seconds(os.getpid()), time.process_time()
     while time.process_time() - own < 0.1:
         sum(range(10_000))
@@ -105,7 +108,7 @@ def test_cpu_time_is_this_process_and_its_familys() -> None:
 def test_a_shapes_folder_is_made_once_and_readable_by_both_sides(tmp_path: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer
 
-    from berth.models.config_files import read_config
+    from berth.models.config_files import load_config
     from berth.serving.tokenizer_files import load_tokenizer
 
     shape = SHAPES["tiny"]
@@ -119,4 +122,4 @@ def test_a_shapes_folder_is_made_once_and_readable_by_both_sides(tmp_path: Path)
     assert ours.encode("any words", bos=False) == theirs.encode("any words")
     config = AutoConfig.from_pretrained(folder)
     assert (config.vocab_size, config.num_key_value_heads) == (512, 2)
-    assert read_config(folder).num_layers == shape.layers
+    assert load_config(folder).num_layers == shape.layers

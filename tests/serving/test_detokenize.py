@@ -65,6 +65,13 @@ def test_sentencepiece_that_trims_whitespace_streams_what_it_decodes(tokens: lis
     assert streamed(TRIMMED.detokenizer(), tokens) == TRIMMED._model.decode(tokens)
 
 
+def test_a_model_that_trims_drops_all_space_at_the_start() -> None:
+    lone, spaced = (TRIMMED._model.piece_to_id(piece) for piece in ("▁", "▁the"))
+    assert TRIMMED._rules.strips_all
+    for tokens in ([lone, lone, spaced], [1, lone, spaced, lone], [lone, 3 + 0x41, lone]):
+        assert streamed(TRIMMED.detokenizer(), tokens) == TRIMMED._model.decode(tokens)
+
+
 @given(st.lists(st.integers(0, BYTE_LEVEL.vocab_size - 1)))
 def test_byte_level_streams_what_it_decodes_at_once(tokens: list[int]) -> None:
     assert streamed(BYTE_LEVEL.detokenizer(), tokens) == BYTE_LEVEL._safe.decode(tokens)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ import pytest
 from helpers import alive, run, until
 
 from berth.protocol.config import EngineConfig
+from berth.serving import launch
 from berth.serving.launch import EngineProcess, LaunchConfig, engine_command
 
 CONFIG = EngineConfig(model="/models/x", socket="/run/x.sock")
@@ -32,6 +34,7 @@ time.sleep(600)
 SERVER = """
 import asyncio, sys
 from berth.protocol.config import EngineConfig
+from berth.serving import launch
 from berth.serving.launch import EngineProcess, LaunchConfig
 
 async def main():
@@ -45,6 +48,13 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def wait_while(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_one_rank_is_started_as_it_is() -> None:
@@ -62,12 +72,12 @@ def test_several_ranks_are_started_by_torchrun_on_a_free_loopback_port() -> None
 
 
 def test_several_nodes_share_the_ranks() -> None:
-    launch = LaunchConfig(nnodes=2, node_rank=1, master_addr="10.0.0.1", master_port=29500)
+    settings = LaunchConfig(nnodes=2, node_rank=1, master_addr="10.0.0.1", master_port=29500)
     config = msgspec.structs.replace(CONFIG, degree=4)
-    command = " ".join(engine_command(launch, config))
+    command = " ".join(engine_command(settings, config))
     assert "--nnodes 2 --node-rank 1 --nproc-per-node 2" in command
     assert "--master-addr 10.0.0.1 --master-port 29500" in command
-    assert launch.local_ranks(4) == range(2, 4)
+    assert settings.local_ranks(4) == range(2, 4)
 
 
 def test_what_cannot_be_started_is_refused_before() -> None:
@@ -82,8 +92,8 @@ def test_what_cannot_be_started_is_refused_before() -> None:
 def test_a_process_that_left_its_session_and_parent_is_killed_too(tmp_path: Path) -> None:
     async def main() -> None:
         told = tmp_path / "pid"
-        launch = LaunchConfig(engine_argv=("-c", ESCAPES, str(told)))
-        process = await EngineProcess.start(launch, CONFIG)
+        settings = LaunchConfig(engine_argv=("-c", ESCAPES, str(told)))
+        process = await EngineProcess.start(settings, CONFIG)
         await until(lambda: told.exists() and told.read_text())
         escaped = int(told.read_text())
         assert alive(escaped)
@@ -102,18 +112,24 @@ def test_the_engine_dies_with_a_server_that_is_killed() -> None:
     ) as server:
         assert server.stdout is not None
         engine = int(server.stdout.readline())
+        # Killed once the engine runs by itself, and no guard looks for its parent any more.
+        wait_while(lambda: b"guard.py" in Path(f"/proc/{engine}/cmdline").read_bytes())
         assert alive(engine)
         server.kill()
-        deadline = time.monotonic() + 10
-        while alive(engine) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not alive(engine)
+        wait_while(lambda: alive(engine))
+
+
+def test_no_engine_is_started_for_a_server_that_is_gone() -> None:
+    nobody = str(2**22 + 1)  # beyond any process id
+    guard = Path(launch.__file__).with_name("guard.py")
+    command = [sys.executable, "-I", "-S", str(guard), nobody, "9", sys.executable, "-c", "1"]
+    assert subprocess.run(command, check=False).returncode == 1
 
 
 def test_the_way_a_process_ended_is_told() -> None:
     async def main() -> None:
-        launch = LaunchConfig(engine_argv=("-c", "raise SystemExit(7)"))
-        process = await EngineProcess.start(launch, CONFIG)
+        settings = LaunchConfig(engine_argv=("-c", "raise SystemExit(7)"))
+        process = await EngineProcess.start(settings, CONFIG)
         assert await process.wait() == "the engine process exited with status 7"
         await process.kill()  # of what has ended: nothing happens
 

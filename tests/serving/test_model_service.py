@@ -15,7 +15,7 @@ from fake_engine import expected_tokens
 from helpers import Recorder, journal, make_service, run, serving, until
 from tiny_model import VOCAB
 
-from berth.protocol.messages import EngineStats, StepReport
+from berth.protocol.messages import EngineStats, Ready, StepReport
 from berth.serving.errors import (
     EngineFailed,
     InvalidRequest,
@@ -30,6 +30,21 @@ from berth.serving.request import Message, Options
 from berth.serving.service import Generation, Service
 
 ENDLESS = Options(max_tokens=400)
+READY = Ready(
+    engine="fake",
+    architecture="fake",
+    vocab_size=VOCAB,
+    max_model_len=512,
+    max_num_seqs=8,
+    block_size=16,
+    blocks_total=64,
+    dtype="float32",
+    device="cpu",
+    degree=1,
+    weight_bytes=1,
+    kv_bytes=1,
+    load_seconds=0.0,
+)
 
 
 def decode(folder: Path, tokens: list[int]) -> str:
@@ -223,6 +238,28 @@ def test_two_poisonous_requests_are_both_found(meta_model: Path) -> None:
             assert outcomes[0] == outcomes[2] == "EngineFailed"
             assert outcomes[1] == decode(meta_model, expected_tokens([1, 5], 9))
             assert outcomes[3] == decode(meta_model, expected_tokens([1, 6], 9))
+
+    run(main())
+
+
+def test_what_runs_beside_a_suspect_is_not_blamed_for_a_death(meta_model: Path) -> None:
+    async def main() -> None:
+        service = make_service(meta_model)  # its engine's life is told, and not lived
+        suspect = None
+        for _ in range(2):
+            service.engine_ready(READY)
+            suspect = suspect or service.submit([1, 5], ENDLESS, request_id="suspect")
+            service.engine_lost("killed", was_ready=True)
+        assert suspect is not None
+        assert suspect.suspect
+        service.engine_ready(READY)
+        beside = service.submit([1, 6], ENDLESS, request_id="beside")
+        service.engine_lost("killed", was_ready=True)
+        assert isinstance(suspect.error, EngineFailed)
+        assert (beside.deaths, beside.replays, beside.error) == (0, 1, None)
+        service.engine_ready(READY)
+        assert beside.in_engine
+        beside.cancel()
 
     run(main())
 

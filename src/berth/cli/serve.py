@@ -138,7 +138,7 @@ _PARALLEL = [
     click.option("--rdzv-endpoint", help="HOST:PORT of node 0, where the ranks meet."),
     click.option(
         "--hang-timeout",
-        default=4.0,
+        default=3.5,
         show_default=True,
         help="Seconds without progress after which a rank counts as hung.",
     ),

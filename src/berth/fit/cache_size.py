@@ -1,0 +1,94 @@
+"""What sequences keep between steps: keys and values by kind of layer, latents, states."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+
+from berth.fit.request import EngineName
+from berth.fit.units import ceil_bytes, ceil_div
+from berth.presets.numbers import (
+    Attention,
+    Layer,
+    LinearAttention,
+    StateSpace,
+    cached_per_token,
+    state_elements,
+)
+
+# Tokens of one KV block, by engine; llama.cpp pads the whole cache to 256 cells.
+BLOCK_TOKENS: dict[EngineName, int] = {"native": 16, "vllm": 16, "transformers": 1, "llamacpp": 256}
+_STATE_BYTES = Fraction(4)  # recurrent states are kept in float32
+
+
+def cache_bytes(
+    layers: Sequence[Layer],
+    *,
+    degree: int,
+    context: int,
+    concurrency: int,
+    element: Fraction,
+    engine: EngineName,
+    batch_tokens: int,
+) -> int:
+    """Bytes of one rank's cache for `concurrency` sequences of `context` tokens.
+
+    Args:
+        layers: those of the rank's pipeline stage.
+        element: bytes of a cached element.
+        batch_tokens: positions of one step; a sliding window keeps that many besides itself.
+    """
+    total = 0
+    for layer, count in Counter(layers).items():
+        tokens = kept_tokens(layer, context, engine, batch_tokens)
+        per_token = elements_per_token(layer, degree)
+        one = ceil_bytes(tokens * per_token, element) + _state_bytes(layer, degree, element)
+        total += count * one
+    return total * concurrency
+
+
+def bytes_per_token(layers: Sequence[Layer], degree: int, element: Fraction) -> int:
+    """Bytes that one more token adds on one rank, while it is within every window."""
+    return sum(
+        count * ceil_bytes(elements_per_token(layer, degree), element)
+        for layer, count in Counter(layers).items()
+    )
+
+
+def elements_per_token(layer: Layer, degree: int) -> int:
+    """Cached elements of one token in one layer, on one rank.
+
+    Every rank has at least one kv head: with more ranks than kv heads they are copied. A latent
+    vector (MLA) serves all heads, so every rank keeps it whole.
+    """
+    mixer = layer.mixer
+    if isinstance(mixer, Attention) and mixer.causal and mixer.cache_of is None:
+        return ceil_div(mixer.kv_heads, degree) * (mixer.head_dim + mixer.values)
+    return cached_per_token(layer)
+
+
+def kept_tokens(layer: Layer, context: int, engine: EngineName, batch_tokens: int) -> int:
+    """Tokens of one sequence that a layer's cache has room for, whole blocks of them.
+
+    The native engine keeps all tokens of a sequence, windows or not: its blocks serve all layers.
+    """
+    block = BLOCK_TOKENS[engine]
+    whole = ceil_div(context, block) * block
+    window = layer.mixer.window if isinstance(layer.mixer, Attention) else None
+    if window is None or engine == "native":
+        return whole
+    if engine == "transformers":
+        return min(context, window)
+    spare = block if engine == "vllm" else 0  # the window may begin within a block
+    reach = ceil_div(window - 1 + batch_tokens, block) * block + spare
+    return min(whole, reach)
+
+
+def _state_bytes(layer: Layer, degree: int, element: Fraction) -> int:
+    if not isinstance(layer.mixer, LinearAttention | StateSpace):
+        return 0
+    state, convolution = state_elements(layer)
+    return ceil_bytes(ceil_div(state, degree), _STATE_BYTES) + ceil_bytes(
+        ceil_div(convolution, degree), element
+    )

@@ -1,0 +1,180 @@
+"""What is asked: a model, a machine, an engine and how it is to be used. Validated once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, get_args
+
+from berth.fit.machines import Machine
+from berth.fit.quantization import SCHEMES, Scheme, scheme_of_checkpoint
+from berth.fit.units import ELEMENT_BYTES
+from berth.presets.numbers import ModelNumbers
+
+EngineName = Literal["native", "vllm", "transformers", "llamacpp"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+DTYPES = ("float32", "bfloat16", "float16")
+
+# What the native engine's one module computes; see berth.models.
+NATIVE_ARCHITECTURES = frozenset(
+    {
+        "LlamaForCausalLM",
+        "LLaMAForCausalLM",
+        "MistralForCausalLM",
+        "Qwen2ForCausalLM",
+        "Qwen3ForCausalLM",
+    }
+)
+# Of the device's memory that an engine may take. vLLM's is its own default since 0.2x; what the
+# others leave covers fragmentation and whoever else is on the device.
+_FRACTION: dict[EngineName, float] = {
+    "native": 0.95,
+    "vllm": 0.92,
+    "transformers": 0.95,
+    "llamacpp": 0.95,
+}
+_CPU_FRACTION = 0.90  # the node's own daemons live in the same RAM
+_KV_DTYPES: dict[EngineName, frozenset[str]] = {
+    "native": frozenset(),
+    "vllm": frozenset({"float16", "bfloat16", "fp8"}),
+    "transformers": frozenset(),
+    "llamacpp": frozenset({"float32", "float16", "bfloat16", "q8_0"}),
+}
+
+
+class FitInputError(ValueError):
+    """The question contradicts itself; the message names the field and what would be right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitRequest:
+    """One question to `fit`."""
+
+    model: ModelNumbers
+    machine: Machine
+    name: str = "the model"  # what a message calls the model
+    nodes: int = 1
+    engine: EngineName = "native"
+    context: int | None = None  # tokens of prompt and output; None: the model's own
+    concurrency: int | None = None  # sequences of that length at the same time; None: 1
+    dtype: str = "auto"  # of weights that are not quantised, and activations
+    quantize: str | None = None  # a name of SCHEMES; None: as the checkpoint is
+    kv_dtype: str = "auto"
+    tensor: int | None = None  # tensor-parallel degree; None: the best that is feasible
+    pipeline: int | None = None
+    batch_tokens: int | None = None  # positions of one step; None: the engine's default
+    memory_fraction: float | None = None  # of the device's memory that the engine may take
+    # Bytes of the checkpoint's tensors as its safetensors headers say, where they were read.
+    stored_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "context", "concurrency", "tensor", "pipeline", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise FitInputError(f"{name} is {value}; it should be at least 1")
+        if self.engine not in ENGINES:
+            raise FitInputError(f"engine {self.engine!r} is not known; {', '.join(ENGINES)} are")
+        if self.dtype != "auto" and self.dtype not in DTYPES:
+            raise FitInputError(f"dtype {self.dtype!r} is not known; auto, {', '.join(DTYPES)} are")
+        if self.memory_fraction is not None and not 0 < self.memory_fraction <= 1:
+            raise FitInputError(
+                f"memory_fraction is {self.memory_fraction}; it should be above 0 and at most 1"
+            )
+        self._check_context()
+        self._check_engine()
+        self._check_quantisation()
+
+    def _check_context(self) -> None:
+        made_for = self.model.context
+        if self.context is not None and made_for is not None and self.context > made_for:
+            raise FitInputError(
+                f"context is {self.context}, but {self.name} is made for {made_for} tokens"
+            )
+
+    def _check_engine(self) -> None:
+        if self.engine == "native" and self.model.architecture not in NATIVE_ARCHITECTURES:
+            raise FitInputError(
+                f"the native engine does not run {self.model.architecture}; "
+                "engine vllm or transformers may"
+            )
+        if self.engine in ("transformers", "llamacpp") and (self.tensor or 1) > 1:
+            raise FitInputError(
+                f"{self.engine} splits a model by layers: tensor should be 1, and pipeline the "
+                "number of GPUs"
+            )
+        if self.engine == "native" and (self.pipeline or 1) > 1:
+            raise FitInputError("the native engine has no pipeline parallelism: pipeline must be 1")
+        if self.engine == "vllm" and self.machine.device.kind == "cpu":
+            raise FitInputError("engine vllm needs a GPU; on a CPU node use native or llamacpp")
+        if self.kv_dtype != "auto" and self.kv_dtype not in _KV_DTYPES[self.engine]:
+            known = ", ".join(sorted(_KV_DTYPES[self.engine] | {"auto"}))
+            raise FitInputError(
+                f"kv_dtype {self.kv_dtype!r} is not one that {self.engine} has; {known}"
+            )
+
+    def _check_quantisation(self) -> None:
+        if self.quantize is not None and self.quantize not in SCHEMES:
+            raise FitInputError(
+                f"quantize {self.quantize!r} is not known; {', '.join(SCHEMES)} are"
+            )
+        scheme = self.scheme
+        if scheme is not None and self.engine not in scheme.engines:
+            wanted = ", ".join(sorted(scheme.engines))
+            raise FitInputError(
+                f"the {self.engine} engine does not run {scheme.name} weights; engine {wanted} does"
+            )
+        if scheme is None and self.model.quantization and self.stored_bytes is None:
+            raise FitInputError(
+                f"how {self.model.quantization} packs weights is not known; give the folder or hub "
+                "id, so that the tensors' own sizes can be read"
+            )
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """How weights are packed: as asked, else as the checkpoint is."""
+        if self.quantize is not None:
+            return SCHEMES[self.quantize]
+        return scheme_of_checkpoint(self.model.quantization)
+
+    @property
+    def element(self) -> Fraction:
+        """Bytes of an element of a weight that is not quantised, and of an activation."""
+        return ELEMENT_BYTES[self.resolved_dtype]
+
+    @property
+    def resolved_dtype(self) -> str:
+        if self.dtype != "auto":
+            return self.dtype
+        stored = self.model.dtype
+        return stored if stored in DTYPES else "bfloat16"
+
+    @property
+    def kv_element(self) -> Fraction:
+        """Bytes of a cached element."""
+        if self.kv_dtype == "auto":
+            # llama.cpp keeps float16 whatever the weights are.
+            return ELEMENT_BYTES["float16"] if self.engine == "llamacpp" else self.element
+        return ELEMENT_BYTES[self.kv_dtype]
+
+    @property
+    def fraction(self) -> float:
+        """Of the device's memory that the engine may take."""
+        if self.memory_fraction is not None:
+            return self.memory_fraction
+        return _CPU_FRACTION if self.machine.device.kind == "cpu" else _FRACTION[self.engine]
+
+    @property
+    def wanted_context(self) -> int:
+        """Tokens; what was asked, else what the model is made for."""
+        return self.context or self.model.context or 4096
+
+    @property
+    def wanted_concurrency(self) -> int:
+        return self.concurrency or 1
+
+
+def default_engine(model: ModelNumbers, kind: Literal["gpu", "cpu"]) -> EngineName:
+    """The engine that serves this model where nobody named one."""
+    if model.architecture in NATIVE_ARCHITECTURES and not model.quantization:
+        return "native"
+    return "vllm" if kind == "gpu" else "transformers"

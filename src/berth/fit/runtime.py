@@ -1,0 +1,74 @@
+"""What an engine takes before it has a model: data/runtime.csv, measured or marked otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from berth.fit.request import EngineName
+from berth.fit.table import load_table
+from berth.fit.units import MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """Bytes of one rank, with the interval in which they are expected."""
+
+    bytes: int
+    low: int
+    high: int
+    measured: bool
+    source: str
+
+    def plus(self, other: Overhead) -> Overhead:
+        """Both together."""
+        return Overhead(
+            self.bytes + other.bytes,
+            self.low + other.low,
+            self.high + other.high,
+            self.measured and other.measured,
+            f"{self.source}; {other.source}",
+        )
+
+    def times(self, factor: int) -> Overhead:
+        """So many of them."""
+        return Overhead(
+            self.bytes * factor, self.low * factor, self.high * factor, self.measured, self.source
+        )
+
+
+def runtime_overhead(
+    engine: EngineName, kind: Literal["gpu", "cpu"], degree: int, layers: int, large: bool
+) -> Overhead:
+    """What the process, its libraries and the device's context take on one rank.
+
+    Args:
+        layers: of the rank's stage, where an overhead grows with them (CUDA graphs).
+        large: a device of 70 GiB and more, for which vLLM captures more graphs.
+    """
+    total = overhead(engine, kind, "base")
+    if degree > 1:
+        total = total.plus(overhead(engine, kind, "parallel"))
+    if (engine, kind, "layer") in _table():
+        total = total.plus(overhead(engine, kind, "layer").times(layers * (2 if large else 1)))
+    return total
+
+
+def overhead(engine: EngineName, kind: Literal["gpu", "cpu"], item: str) -> Overhead:
+    """One row of the table; nothing where there is none."""
+    return _table().get((engine, kind, item), Overhead(0, 0, 0, True, "none"))
+
+
+@cache
+def _table() -> dict[tuple[str, str, str], Overhead]:
+    return {
+        (row["engine"], row["kind"], row["item"]): Overhead(
+            int(float(row["mib"]) * MIB),
+            int(float(row["low_mib"]) * MIB),
+            int(float(row["high_mib"]) * MIB),
+            row["measured"] == "yes",
+            f"{row['source']} ({row['date']})",
+        )
+        for row in load_table("runtime")
+    }

@@ -1,0 +1,126 @@
+"""Every command in the README and in docs/ works: curls are run, the others are checked."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from berth.cli.main import main
+from e2e.berth_server import ROOT, Server, berth_serve, run_shell
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += sorted((ROOT / "presets").glob("*/README.md"))
+_FENCE = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def fences(page: Path) -> list[tuple[str, str]]:
+    return [(kind, body.strip()) for kind, body in _FENCE.findall(page.read_text())]
+
+
+def commands() -> list[tuple[str, str]]:
+    """(page, command), lines that end in a backslash joined."""
+    found = []
+    for page in PAGES:
+        for kind, body in fences(page):
+            if kind == "sh":
+                whole = body.replace("\\\n", " ")
+                lines = [line.strip() for line in whole.splitlines()]
+                found += [
+                    (str(page.relative_to(ROOT)), line)
+                    for line in lines
+                    if line and not line.startswith("#")
+                ]
+    return found
+
+
+def berth_arguments(command: str) -> list[str] | None:
+    """What follows `berth` in a command line, environment settings before it left out."""
+    words = shlex.split(command)
+    while words and re.match(r"[A-Z_]+=", words[0]):
+        words.pop(0)
+    return words[1:] if words and words[0].removeprefix(".venv/bin/") == "berth" else None
+
+
+@pytest.fixture(scope="module")
+def pocket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with berth_serve(tmp_path_factory.mktemp("pocket")) as server:
+        yield server
+
+
+def test_there_are_commands() -> None:
+    assert len(commands()) > 15
+
+
+@pytest.mark.parametrize(("page", "command"), [c for c in commands() if c[1].startswith("curl")])
+def test_a_curl_of_the_docs_is_answered(pocket: Server, page: str, command: str) -> None:
+    answer = run_shell(command.replace("localhost:5000", f"127.0.0.1:{pocket.port}"))
+    assert answer.strip(), page
+    if "-N " in command:
+        assert answer.rstrip().endswith("data: [DONE]")
+    else:
+        assert not isinstance(json.loads(answer), str)
+        assert "detail" not in json.loads(answer)
+        assert "error" not in json.loads(answer)
+
+
+def test_the_readme_shows_the_answers_that_a_reader_gets(pocket: Server) -> None:
+    shown = fences(ROOT / "README.md")
+    pairs = [
+        (command, answer)
+        for (kind, command), (_, answer) in zip(shown, shown[1:], strict=False)
+        if kind == "sh" and command.startswith("curl")
+    ]
+    assert len(pairs) == 3
+    for command, answer in pairs:
+        got = run_shell(command.replace("localhost:5000", f"127.0.0.1:{pocket.port}"))
+        if "-N " in command:
+            lines = [line for line in answer.splitlines() if line.strip() and line != "…"]
+            assert [_timeless(line) for line in got.splitlines() if line][:2] == [
+                _timeless(line) for line in lines[:2]
+            ]
+            assert lines[-1] == "data: [DONE]"
+        else:
+            assert json.loads(got) == json.loads(answer)
+
+
+def _timeless(line: str) -> str:
+    """An event without the id and the time of its making."""
+    return re.sub(r'"id":"[^"]*"|"created":\d+', "", line)
+
+
+@pytest.mark.parametrize(("page", "command"), [c for c in commands() if c[1].startswith("make")])
+def test_a_make_target_of_the_docs_exists(page: str, command: str) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = [word for word in shlex.split(command)[1:] if "=" not in word]
+    assert named, page
+    assert set(named) <= set(targets), page
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), [c for c in commands() if berth_arguments(c[1]) is not None]
+)
+def test_a_berth_command_of_the_docs_is_understood(page: str, command: str) -> None:
+    arguments = berth_arguments(command)
+    assert arguments is not None
+    if not arguments or arguments[0].startswith("-"):
+        return
+    found = main.get_command(click.Context(main), arguments[0])
+    assert found is not None, f"{page}: there is no command {arguments[0]}"
+    try:
+        found.make_context(arguments[0], arguments[1:], resilient_parsing=False)
+    except click.exceptions.Exit:  # --help
+        pass
+    except click.BadParameter as error:
+        # The docs' folders are not on this machine; anything else is the docs' fault.
+        assert "does not exist" in error.message, f"{page}: {command}: {error.message}"
+
+
+def test_every_command_is_of_a_kind_that_is_tested() -> None:
+    for page, command in commands():
+        known = command.startswith(("curl", "make")) or berth_arguments(command) is not None
+        assert known, f"{page}: {command}"
