@@ -1,0 +1,43 @@
+"""CPU time of other processes, from /proc."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of one process, all its threads and none of its children.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def family_cpu_seconds(pid: int) -> float:
+    """The same for a process and its living descendants."""
+    parents: dict[int, int] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int(_stat(int(entry.name))[1])
+            except OSError:  # ended meanwhile
+                continue
+    family, total = {pid}, 0.0
+    while grown := {child for child, parent in parents.items() if parent in family} - family:
+        family |= grown
+    for member in family:
+        try:
+            total += cpu_seconds(member)
+        except OSError:
+            continue
+    return total
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields after the command's name, which may hold spaces: state is the first."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
