@@ -116,8 +116,8 @@ def test_a_berth_command_of_the_docs_is_understood(page: str, command: str) -> N
     except click.exceptions.Exit:  # --help
         pass
     except click.BadParameter as error:
-        # The docs' folders are not on this machine; anything else is the docs' fault.
-        assert "does not exist" in error.message, f"{page}: {command}: {error.message}"
+        if "does not exist" not in error.message:  # the docs' folders are not on this machine
+            pytest.fail(f"{page}: {command}: {error.message}")
 
 
 def test_every_command_is_of_a_kind_that_is_tested() -> None:
