@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from berth.cli.main import main
 from e2e.berth_server import ROOT, Server, berth_serve, run_shell
 
@@ -72,7 +74,7 @@ def test_the_readme_shows_the_answers_that_a_reader_gets(pocket: Server) -> None
     shown = fences(ROOT / "README.md")
     pairs = [
         (command, answer)
-        for (kind, command), (_, answer) in zip(shown, shown[1:], strict=False)
+        for (kind, command), (_, answer) in itertools.pairwise(shown)
         if kind == "sh" and command.startswith("curl")
     ]
     assert len(pairs) == 3
