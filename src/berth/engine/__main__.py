@@ -29,8 +29,13 @@ def main() -> int:
     try:
         worker.run(config, link)
     except Exception as error:
-        link.send(Fatal(rank, f"{type(error).__name__}: {error}", retry=not _is_final(error)))
+        if _is_final(error):
+            # The owner's to mend: the sentence says all, and reaches the log by way of the
+            # server. A code other than 0 would have torchrun print a page about it.
+            link.send(Fatal(rank, str(error), retry=False))
+            worker.exit_now(0)
         logging.exception("rank %d cannot go on", rank)
+        link.send(Fatal(rank, f"{type(error).__name__}: {error}", retry=True))
         worker.exit_now(1)
     worker.exit_now(0)
     return 0
