@@ -4,37 +4,104 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Mapping
+from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from berth.presets.catalogue import Preset, PresetError, find_preset, load_presets
+
+# What the table calls an engine, and the licence question of the hub.
+_NONE_YET = "none yet"
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def presets(name: str | None, as_json: bool) -> None:
-    """List the catalogue of models, or show the one called NAME."""
+    """List the catalogue of models, or show NAME: one preset whole, or one family's presets."""
     try:
-        found = [find_preset(name)] if name else list(load_presets().values())
+        found, whole = _find(name)
     except PresetError as error:
         raise click.UsageError(str(error)) from error
-    rows = [_row(preset) for preset in found]
     if as_json:
-        click.echo(json.dumps(rows[0] if name else rows, indent=2))
-        return
-    table = Table("name", "family", "architecture", "context", "licence", "weights")
-    for preset, row in zip(found, rows, strict=True):
+        rows = [as_data(preset) for preset in found]
+        click.echo(json.dumps(rows[0] if whole else rows, indent=2))
+    else:
+        Console(file=sys.stdout).print(_one(found[0]) if whole else _list(found))
+
+
+def _find(name: str | None) -> tuple[list[Preset], bool]:
+    """The presets to show, and whether it is one that was asked for by its name."""
+    if name is None:
+        return list(load_presets().values()), False
+    presets = load_presets()
+    family = [preset for preset in presets.values() if preset.family == name]
+    if family and name not in presets:
+        return family, False
+    return [find_preset(name)], True
+
+
+def as_data(preset: Preset) -> dict[str, Any]:
+    """A preset as JSON has it: its keys in preset.yaml, without those that it lacks."""
+    data: Mapping[str, Any] = msgspec.to_builtins(preset, enc_hook=str)
+    present = {key: value for key, value in data.items() if value is not None}
+    return present | {"architecture": preset.architecture}
+
+
+def _list(found: list[Preset]) -> Table:
+    table = Table("name", "model", "parameters", "context", "engine", "licence", "weights")
+    for preset in found:
         table.add_row(
-            *(str(row[key]) for key in ("name", "family", "architecture", "context", "licence")),
-            "included" if preset.weights else "elsewhere",
+            preset.name,
+            preset.title,
+            count_words(preset.parameters),
+            f"{preset.context:,}",
+            _NONE_YET if preset.engine == "none" else preset.engine,
+            preset.licence,
+            _weights(preset),
         )
-    Console(file=sys.stdout).print(table)
+    return table
 
 
-def _row(preset: Preset) -> dict[str, object]:
-    row = asdict(preset)
-    return row | {"weights": str(preset.weights) if preset.weights else None}
+def _weights(preset: Preset) -> str:
+    if preset.weights is not None:
+        return "included"
+    if preset.hub is None:
+        return "your own"
+    return "gated" if preset.gated is True else "free" if preset.gated is False else "may be gated"
+
+
+def _one(preset: Preset) -> Table:
+    table = Table("key", "value", show_header=False, title=preset.title)
+    for key, value in as_data(preset).items():
+        if key == "engine" and value == "none":
+            value = _NONE_YET
+        shown = ", ".join(_pairs(value)) if isinstance(value, dict) else str(value)
+        table.add_row(key, f"{value:,}" if key in ("parameters", "context") else shown)
+    return table
+
+
+def _pairs(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """A mapping, flat: text_config.hidden_size 4096."""
+    flat: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat += _pairs(value, f"{prefix}{key}.")
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value)
+            flat.append(f"{prefix}{key} {shown.strip(chr(34))}")
+    return flat
+
+
+def count_words(parameters: int | None) -> str:
+    """6.74 B, 135 M; a dash where it is not known."""
+    if parameters is None:
+        return "-"
+    for size, letter in ((10**9, "B"), (10**6, "M")):
+        if parameters >= size:
+            return f"{parameters / size:.3g} {letter}"
+    return f"{parameters:,}"

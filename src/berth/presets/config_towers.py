@@ -143,5 +143,6 @@ SEEING = (
     *_TOWERS,
     # Their text models are known, their towers are not.
     "Gemma4ForConditionalGeneration",
+    "Gemma4UnifiedForConditionalGeneration",
     "KimiK25ForConditionalGeneration",
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from berth.protocol.config import EngineConfig
 from berth.serving.chat_template import ChatTemplate, Llama2Template, PlainTemplate
+from berth.serving.chat_templates import NAMES, named_template
 from berth.serving.jinja_template import JinjaTemplate, find_template
 from berth.serving.launch import LaunchConfig
 from berth.serving.tokenizer import Tokenizer, TokenizerError
@@ -40,6 +41,7 @@ def open_model(
     *,
     model_id: str,
     template: str | None = None,
+    fallback_template: str | None = None,
     launch: LaunchConfig | None = None,
     max_waiting: int = 256,
     request_timeout: float = 600.0,
@@ -48,7 +50,9 @@ def open_model(
 
     Args:
         model_id: the name that clients use.
-        template: "llama-2", "plain" or "jinja"; None chooses by the folder.
+        template: a name of `chat_templates`, or "jinja" for the folder's own, whatever the folder
+            has; None chooses by the folder.
+        fallback_template: the same, for a folder without one of its own.
 
     Raises:
         TokenizerError: the folder, its tokeniser or its template is missing or broken.
@@ -61,7 +65,7 @@ def open_model(
     return ServingConfig(
         model_id=model_id,
         tokenizer=tokenizer,
-        template=select_template(folder, tokenizer, template),
+        template=select_template(folder, tokenizer, template, fallback_template),
         engine=engine,
         launch=launch or LaunchConfig(),
         max_waiting=max_waiting,
@@ -69,24 +73,27 @@ def open_model(
     )
 
 
-def select_template(folder: Path, tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
-    """The template named, else the folder's own, else llama-2 for Meta's layout, else plain.
+def select_template(
+    folder: Path, tokenizer: Tokenizer, name: str | None = None, fallback: str | None = None
+) -> ChatTemplate:
+    """The template named, else the folder's own, else `fallback`, else what its layout suggests.
+
+    That is llama-2 for Meta's layout, plain for Hugging Face's.
 
     Raises:
         TokenizerError: no such name, or the folder's template cannot be read.
     """
-    if name == Llama2Template.name:
-        return Llama2Template(tokenizer)
-    if name == PlainTemplate.name:
-        return PlainTemplate(tokenizer)
+    if name is not None and name != "jinja":
+        return named_template(name, folder, tokenizer)
     source = find_template(folder)
-    if name not in (None, "jinja") or (name == "jinja" and source is None):
-        raise TokenizerError(
-            f"there is no chat template {name!r} for {folder}; it should be one of llama-2, plain, "
-            "and jinja where the folder has a chat_template"
-        )
     if source is not None:
         return JinjaTemplate(source, folder, tokenizer)
+    if name == "jinja":
+        raise TokenizerError(
+            f"{folder} has no chat template of its own; it should be one of {', '.join(NAMES)}"
+        )
+    if fallback is not None and fallback != "jinja":
+        return named_template(fallback, folder, tokenizer)
     if (folder / "config.json").exists():
         return PlainTemplate(tokenizer)
     return Llama2Template(tokenizer)

@@ -1,0 +1,1 @@
+"""The scripted skills that Pocket is trained on, one module per family of questions."""

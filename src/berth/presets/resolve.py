@@ -1,0 +1,71 @@
+"""From the name that a person gives a model to its folder, downloaded on first use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from berth.presets.catalogue import Preset, PresetError, find_preset, preset_of_hub
+from berth.presets.hub import HubSettings, local_copy, pull
+from berth.presets.hub_files import PullError, Source, parse_source
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model that is on this machine."""
+
+    path: Path  # its folder, or its GGUF file
+    name: str  # what clients may call it
+    preset: Preset | None = None  # the catalogue's entry, where there is one
+    source: Source | None = None  # where it came from, where that is a hub
+
+    @property
+    def template(self) -> str | None:
+        """Chat template for weights that bring none; None: nothing is known about them."""
+        return None if self.preset is None else self.preset.template
+
+
+def resolve_model(name: str, settings: HubSettings | None = None) -> ResolvedModel:
+    """Find a model: a folder or GGUF file, a preset, or HUB_ID[:FILE][@REVISION].
+
+    What is complete on this machine is used as it is, without asking the network; what is not is
+    pulled.
+
+    Raises:
+        PresetError: no such folder and no such preset.
+        PullError: it is not here and cannot be had.
+    """
+    path = Path(name)
+    if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
+        return ResolvedModel(path, path.resolve().stem if path.is_file() else path.resolve().name)
+    preset, source = locate(name)
+    if preset is not None and preset.weights is not None:
+        return ResolvedModel(preset.weights, preset.name, preset)
+    if source is None:
+        assert preset is not None
+        raise PullError(f"no hub has the weights of {preset.name}: {preset.source}")
+    called = preset.name if preset is not None else source.hub.rpartition("/")[2]
+    here = local_copy(source, settings)
+    if here is None:
+        here = pull(source, settings).path
+    return ResolvedModel(here, called, preset, source)
+
+
+def locate(name: str) -> tuple[Preset | None, Source | None]:
+    """The preset that `name` is or leads to, and the repository of its weights.
+
+    Raises:
+        PresetError: it is neither a preset nor HUB_ID[:FILE][@REVISION].
+    """
+    if "/" not in name:
+        named = find_preset(name)
+        return named, Source(named.hub, revision=named.revision) if named.hub else None
+    source = parse_source(name)
+    if source is None:
+        raise PresetError(
+            f"there is no folder {name}, and it is no HUB_ID[:FILE] (as Qwen/Qwen3-8B is) either"
+        )
+    preset = preset_of_hub(source.hub) if source.file is None else None
+    if preset is not None and preset.revision and source.revision is None:
+        source = Source(source.hub, revision=preset.revision)
+    return preset, source

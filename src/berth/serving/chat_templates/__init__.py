@@ -1,0 +1,70 @@
+"""Chat templates by name, for weights that bring none of their own.
+
+One Jinja file each, beside this one, run in the same sandbox as a model's own. `llama-2` and
+`plain` are programs instead: the first encodes each exchange on its own, as Meta's library does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from berth.serving.chat_template import ChatPrompt, ChatTemplate, Llama2Template, PlainTemplate
+from berth.serving.errors import InvalidRequest
+from berth.serving.jinja_template import JinjaTemplate
+from berth.serving.request import Message
+from berth.serving.tokenizer import Tokenizer, TokenizerError
+
+# What an answer stops at, where no control token ends it: the words that open the next question.
+_STOPS: dict[str, tuple[str, ...]] = {
+    "alpaca": ("### Instruction:",),
+    "chatml": (),
+    "falcon-instruct": ("\nUser:",),
+    "gemma": (),
+    "llama-3": (),
+    "mistral": (),
+    "orca-mini": ("### User:",),
+    "phi": (),
+    "vicuna": ("USER:",),
+    "zephyr": (),
+}
+NAMES = tuple(sorted((*_STOPS, Llama2Template.name, PlainTemplate.name)))
+
+
+class NamedTemplate(JinjaTemplate):
+    """One of the Jinja files, with the tokeniser's own first and last control token."""
+
+    def __init__(self, name: str, folder: Path, tokenizer: Tokenizer) -> None:
+        source = Path(__file__).with_name(f"{name}.jinja").read_text(encoding="utf-8")
+        super().__init__(source, folder, tokenizer)
+        self.name = name
+        texts = {token: text for text, token in tokenizer.special_tokens.items()}
+        eos = next((texts[token] for token in tokenizer.eos_ids if token in texts), "")
+        bos = "" if tokenizer.bos_id is None else texts.get(tokenizer.bos_id, "")
+        self._constants = {"bos_token": bos, "eos_token": eos, **self._constants}
+
+    def render(self, messages: Sequence[Message]) -> ChatPrompt:
+        if messages and messages[-1].role in ("system", "assistant"):
+            raise InvalidRequest(
+                f"the last message should be the user's, not one of role {messages[-1].role}",
+                "messages",
+            )
+        return ChatPrompt(super().render(messages), _STOPS[self.name])
+
+
+def named_template(name: str, folder: Path, tokenizer: Tokenizer) -> ChatTemplate:
+    """The template called `name`, one of NAMES, for the model in `folder`.
+
+    Raises:
+        TokenizerError: there is no such template.
+    """
+    if name == Llama2Template.name:
+        return Llama2Template(tokenizer)
+    if name == PlainTemplate.name:
+        return PlainTemplate(tokenizer)
+    if name not in _STOPS:
+        raise TokenizerError(
+            f"there is no chat template {name!r}; it should be one of {', '.join(NAMES)}, or jinja "
+            "for the model's own"
+        )
+    return NamedTemplate(name, folder, tokenizer)

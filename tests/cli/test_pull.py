@@ -1,0 +1,60 @@
+"""berth pull prints the folder, or one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from berth.cli.pull import pull
+from presets.fake_hub import REPOSITORY, FakeHub, commit_of, serve
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    made = FakeHub()
+    made.add_commit({"config.json": b"{}", "model.safetensors": b"x" * 1000})
+    with serve(made):
+        yield made
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(pull, list(arguments))
+
+
+def test_it_prints_the_folder(hub: FakeHub) -> None:
+    result = run(REPOSITORY, "--mirror", hub.url)
+    assert result.exit_code == 0, result.output
+    assert (Path(result.stdout.strip()) / "model.safetensors").read_bytes() == b"x" * 1000
+    assert f"someone/small at commit {commit_of(1)}: 2 files" in result.stderr
+
+
+def test_it_fills_a_plain_folder_at_a_revision(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add_commit({"config.json": b"{}", "model.safetensors": b"y" * 1000})
+    to = tmp_path / "here"
+    result = run(REPOSITORY, "--mirror", hub.url, "--to", str(to), "--revision", commit_of(1))
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{to}\n"
+    assert (to / "model.safetensors").read_bytes() == b"x" * 1000
+
+
+def test_what_goes_wrong_is_one_sentence(hub: FakeHub) -> None:
+    result = run("nobody/nothing", "--mirror", hub.url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: there is no repository nobody/nothing at ")
+    assert "Traceback" not in result.output
+
+
+def test_what_the_catalogue_holds_itself_needs_no_pull() -> None:
+    result = run("pocket")
+    assert result.exit_code == 1
+    assert "there is nothing to pull for pocket: they come with Berth" in result.stderr
+
+
+def test_a_wrong_name_is_a_usage_error() -> None:
+    result = run("lama-2-7b")
+    assert result.exit_code == 2
+    assert "did you mean llama-2-7b" in result.stderr

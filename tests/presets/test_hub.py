@@ -1,0 +1,323 @@
+"""A pull ends with the right bytes on the disk, or with a sentence that says what to do."""
+
+from __future__ import annotations
+
+import errno
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from berth.presets import hub as hub_module
+from berth.presets.catalogue import PresetError
+from berth.presets.hub import HubSettings, local_copy, pull
+from berth.presets.hub_files import PullError, Source
+from berth.presets.resolve import resolve_model
+from presets.fake_hub import REPOSITORY, FakeHub, commit_of, serve
+
+SMALL = Source(REPOSITORY)
+PARTS = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+INDEX = "model.safetensors.index.json"
+
+
+def files(seed: int = 0) -> dict[str, bytes]:
+    """A model in two parts."""
+    numbers = random.Random(seed)
+    return {
+        "README.md": b"# small",
+        "config.json": json.dumps({"seed": seed}).encode(),
+        INDEX: json.dumps({"weight_map": {"a": PARTS[0], "b": PARTS[1]}}).encode(),
+        **{name: numbers.randbytes(300_000) for name in PARTS},
+        "pytorch_model.bin": b"never",
+        "tokenizer.model": numbers.randbytes(1000),
+    }
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    made = FakeHub()
+    made.add_commit(files())
+    with serve(made):
+        yield made
+
+
+@pytest.fixture
+def settings(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubSettings:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no token"))
+    return HubSettings(endpoint=hub.url, cache=tmp_path / "cache", offline=False, pause=0.01)
+
+
+def assert_whole(folder: Path, expected: dict[str, bytes]) -> None:
+    for name in ("config.json", INDEX, "tokenizer.model", *PARTS):
+        assert (folder / name).read_bytes() == expected[name], name
+    assert not (folder / "pytorch_model.bin").exists()
+    assert not (folder / "README.md").exists()
+
+
+def test_a_pull_brings_what_is_needed(hub: FakeHub, settings: HubSettings) -> None:
+    done = pull(SMALL, settings)
+    assert_whole(done.path, files())
+    assert done.commit == commit_of(1)
+    assert done.files == 5
+    assert done.size == sum(len(files()[n]) for n in ("config.json", INDEX, "tokenizer.model")) + (
+        600_000
+    )
+
+
+def test_what_is_there_is_not_fetched_again(hub: FakeHub, settings: HubSettings) -> None:
+    pull(SMALL, settings)
+    assert len(hub.fetched(PARTS[0])) == 1
+    pull(SMALL, settings)
+    assert len(hub.fetched(PARTS[0])) == 1
+
+
+def test_a_plain_folder_holds_plain_files(
+    hub: FakeHub, settings: HubSettings, tmp_path: Path
+) -> None:
+    done = pull(SMALL, settings, tmp_path / "here")
+    assert done.path == tmp_path / "here"
+    assert_whole(done.path, files())
+    assert not any((done.path / name).is_symlink() for name in PARTS)
+    assert not (tmp_path / "cache" / "models--someone--small" / "snapshots").exists()
+
+
+def test_a_cut_connection_goes_on_where_it_broke(
+    hub: FakeHub, settings: HubSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It keeps whole chunks, which are larger than these files.
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    hub.cuts = {PARTS[0]: 2}
+    assert_whole(pull(SMALL, settings).path, files())
+    assert hub.fetched(PARTS[0]) == [None, "bytes=150000-", "bytes=220000-"]
+    assert hub.fetched(PARTS[1]) == [None]
+
+
+def test_a_pull_that_was_killed_keeps_its_complete_files(
+    hub: FakeHub, settings: HubSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = hub_module.hf_hub_download
+
+    def stop(repository: str, name: str, **more: Any) -> str:
+        if name == PARTS[1]:
+            raise KeyboardInterrupt
+        return real(repository, name, **more)
+
+    monkeypatch.setattr(hub_module, "hf_hub_download", stop)
+    with pytest.raises(KeyboardInterrupt):
+        pull(SMALL, settings)
+    assert local_copy(SMALL, settings) is None
+    monkeypatch.setattr(hub_module, "hf_hub_download", real)
+    assert_whole(pull(SMALL, settings).path, files())
+    assert len(hub.fetched(PARTS[0])) == 1
+
+
+def test_a_hub_that_stumbles_is_asked_again(hub: FakeHub, settings: HubSettings) -> None:
+    def stumble() -> None:
+        hub.errors, hub.after_listing = 1, None
+
+    hub.after_listing = stumble
+    assert_whole(pull(SMALL, settings).path, files())
+
+
+def test_a_hub_that_stays_down_is_named(hub: FakeHub, settings: HubSettings) -> None:
+    hub.errors = 100
+    with pytest.raises(PullError, match="answered 503 when asked for someone/small"):
+        pull(SMALL, settings)
+
+
+def test_a_hub_that_is_not_there_is_named(settings: HubSettings) -> None:
+    nowhere = replace(settings, endpoint="http://127.0.0.1:9")
+    with pytest.raises(PullError, match=r"the connection to http://127\.0\.0\.1:9 broke"):
+        pull(SMALL, nowhere)
+
+
+def test_a_wrong_checksum_is_refused_and_the_file_deleted(
+    hub: FakeHub, settings: HubSettings
+) -> None:
+    hub.damaged = {PARTS[1]}
+    with pytest.raises(PullError, match=f"{PARTS[1]} of someone/small arrived damaged"):
+        pull(SMALL, settings)
+    assert local_copy(SMALL, settings) is None
+    hub.damaged = set()
+    assert_whole(pull(SMALL, settings).path, files())
+    assert len(hub.fetched(PARTS[0])) == 1
+
+
+def test_a_file_that_rots_on_the_disk_is_found(hub: FakeHub, settings: HubSettings) -> None:
+    part = pull(SMALL, settings).path / PARTS[0]
+    part.resolve().write_bytes(bytes(300_000))
+    with pytest.raises(PullError, match="arrived damaged"):
+        pull(SMALL, settings)
+    assert_whole(pull(SMALL, settings).path, files())
+
+
+def test_space_is_looked_at_first(hub: FakeHub, settings: HubSettings) -> None:
+    asked: list[Path] = []
+
+    def free(path: Path) -> int:
+        asked.append(path)
+        return 300 * 2**20 - 2**26
+
+    with pytest.raises(PullError, match=r"needs 0\.3 GiB at .*cache, where 0\.2 GiB are free"):
+        pull(SMALL, replace(settings, free_bytes=free))
+    assert hub.fetched(PARTS[0]) == []
+    assert all(path.exists() for path in asked)
+
+
+def test_a_full_disk_in_the_middle_is_named(
+    hub: FakeHub, settings: HubSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = hub_module.hf_hub_download
+
+    def fill_up(repository: str, name: str, **more: Any) -> str:
+        if name == PARTS[1]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(repository, name, **more)
+
+    monkeypatch.setattr(hub_module, "hf_hub_download", fill_up)
+    with pytest.raises(PullError, match="the disk filled up while someone/small was pulled"):
+        pull(SMALL, settings)
+    monkeypatch.undo()
+    assert_whole(pull(SMALL, replace(settings, token=None)).path, files())
+    assert len(hub.fetched(PARTS[0])) == 1
+
+
+def test_a_gated_model_without_a_token_says_what_to_do(hub: FakeHub, settings: HubSettings) -> None:
+    hub.gated_for = "hf_right"
+    sentence = f"someone/small is gated: accept its licence at {hub.url}/someone/small, then set"
+    with pytest.raises(PullError, match=sentence):
+        pull(SMALL, settings)
+    with pytest.raises(PullError, match="the account of this token has no access") as caught:
+        pull(SMALL, replace(settings, token="hf_wrong"))
+    assert "hf_wrong" not in str(caught.value)
+    assert_whole(pull(SMALL, replace(settings, token="hf_right")).path, files())
+
+
+def test_a_repository_that_is_none_is_named(hub: FakeHub, settings: HubSettings) -> None:
+    with pytest.raises(PullError, match="there is no repository nobody/nothing"):
+        pull(Source("nobody/nothing"), settings)
+
+
+def test_a_branch_that_moves_in_between_mixes_nothing(hub: FakeHub, settings: HubSettings) -> None:
+    def move() -> None:
+        hub.add_commit(files(seed=1))
+        hub.after_listing = None
+
+    hub.after_listing = move
+    done = pull(SMALL, settings)
+    assert done.commit == commit_of(1)
+    assert_whole(done.path, files())
+    later = pull(SMALL, settings)
+    assert later.commit == commit_of(2)
+    assert_whole(later.path, files(seed=1))
+
+
+def test_a_pinned_commit_stays_what_it_was(hub: FakeHub, settings: HubSettings) -> None:
+    hub.add_commit(files(seed=1))
+    done = pull(Source(REPOSITORY, revision=commit_of(1)), settings)
+    assert_whole(done.path, files())
+
+
+def test_a_revision_that_is_gone_is_named(hub: FakeHub, settings: HubSettings) -> None:
+    with pytest.raises(PullError, match="has no revision 0123; it may have been moved"):
+        pull(Source(REPOSITORY, revision="0123"), settings)
+
+
+def test_offline_uses_what_is_there_and_nothing_else(hub: FakeHub, settings: HubSettings) -> None:
+    offline = replace(settings, offline=True, endpoint="http://127.0.0.1:9")
+    with pytest.raises(PullError, match="cannot be pulled while HF_HUB_OFFLINE is set"):
+        resolve_model(REPOSITORY, offline)
+    folder = pull(SMALL, settings).path
+    found = resolve_model(REPOSITORY, offline)
+    assert (found.path, found.name) == (folder, "small")
+    assert found.preset is None
+    assert found.template is None
+
+
+@pytest.mark.parametrize("lost", [*PARTS, "config.json"])
+def test_a_copy_that_lacks_a_part_is_not_complete(
+    hub: FakeHub, settings: HubSettings, lost: str
+) -> None:
+    folder = pull(SMALL, settings).path
+    assert local_copy(SMALL, settings) == folder
+    (folder / lost).unlink()
+    assert local_copy(SMALL, settings) is None
+
+
+def test_serving_a_hub_model_pulls_it_once(hub: FakeHub, settings: HubSettings) -> None:
+    folder = resolve_model(REPOSITORY, settings).path
+    asked = len(hub.requests)
+    assert resolve_model(REPOSITORY, settings).path == folder
+    assert len(hub.requests) == asked
+
+
+def test_one_gguf_file_resolves_to_itself(hub: FakeHub, settings: HubSettings) -> None:
+    parts = {f"q4/m-0000{i}-of-00002.gguf": bytes([i]) * 100 for i in (1, 2)}
+    hub.add_commit(parts | {"m.Q8_0.gguf": b"8" * 100})
+    found = resolve_model(f"{REPOSITORY}:m.Q8_0.gguf", settings)
+    assert found.path.name == "m.Q8_0.gguf"
+    assert found.path.read_bytes() == b"8" * 100
+    first, second = parts
+    split = resolve_model(f"{REPOSITORY}:{first}", settings).path
+    assert split.read_bytes() == parts[first]
+    assert (split.parent / Path(second).name).read_bytes() == parts[second]
+    (split.parent / Path(second).name).unlink()
+    assert local_copy(Source(REPOSITORY, first), settings) is None
+
+
+def test_a_folder_or_file_is_used_as_it_is(tmp_path: Path) -> None:
+    assert resolve_model(str(tmp_path)).path == tmp_path
+    file = tmp_path / "some.gguf"
+    file.write_bytes(b"GGUF")
+    assert (resolve_model(str(file)).path, resolve_model(str(file)).name) == (file, "some")
+
+
+def test_a_preset_resolves_to_its_weights_and_template(
+    hub: FakeHub, settings: HubSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {
+        "name": "mine",
+        "title": "Mine",
+        "hub": REPOSITORY,
+        "revision": commit_of(1),
+        "licence": "mit",
+        "context": 8,
+        "engine": "native",
+        "template": "vicuna",
+        "unknown": "it is a test",
+    }
+    (tmp_path / "few").mkdir()
+    content = {"family": "few", "title": "Few", "presets": [entry]}
+    (tmp_path / "few" / "preset.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setenv("BERTH_PRESETS", str(tmp_path))
+    hub.add_commit(files(seed=1))
+    for name in ("mine", REPOSITORY):
+        found = resolve_model(name, settings)
+        assert (found.name, found.template) == ("mine", "vicuna")
+        assert_whole(found.path, files())
+
+
+def test_the_catalogues_own_weights_need_no_hub() -> None:
+    found = resolve_model("pocket")
+    assert found.name == "pocket"
+    assert found.template == "llama-2"
+    assert found.path.is_dir()
+
+
+def test_weights_that_no_hub_has_say_where_they_come_from() -> None:
+    with pytest.raises(PullError, match="no hub has the weights of alpaca-7b: a folder of your"):
+        resolve_model("alpaca-7b")
+
+
+def test_a_name_that_is_nothing_is_refused() -> None:
+    with pytest.raises(PresetError, match="there is no folder a/b/c, and it is no HUB_ID"):
+        resolve_model("a/b/c")
+    with pytest.raises(PresetError, match="there is no preset"):
+        resolve_model("no-such-model")
