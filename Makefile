@@ -44,6 +44,7 @@ docs: $(VENV)/.test  ## write the generated pages anew
 
 bench: $(VENV)/.test  ## measure Berth and its rivals on this machine; see docs/benchmarks
 	$(BIN)/python -m benchmarks.main
+	$(BIN)/python -m benchmarks.falcon
 
 clean:
 	rm -rf $(VENV) build *.egg-info src/*.egg-info

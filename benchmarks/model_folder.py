@@ -30,7 +30,7 @@ def model_folder(shape: Shape, cache: Path) -> Path:
     unfinished.mkdir(parents=True)
     try:
         (unfinished / "config.json").write_text(json.dumps(config, indent=2))
-        _write_tokenizer(unfinished, shape.vocabulary)
+        write_tokenizer(unfinished, shape.vocabulary)
         _write_weights(unfinished / "model.safetensors", shape)
         unfinished.rename(folder)
     finally:
@@ -91,7 +91,7 @@ def _write_weights(path: Path, shape: Shape) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _write_tokenizer(folder: Path, size: int) -> None:
+def write_tokenizer(folder: Path, size: int) -> None:
     """A byte-level BPE of exactly `size` entries, put together without training.
 
     Its words are all strings of two letters, then three, then four, so that merges and detokenising

@@ -17,7 +17,7 @@ from berth.engine.scheduler import Scheduler
 from berth.kernels.batch import BLOCK
 from berth.models import parallel
 from berth.models.config_files import load_config
-from berth.models.llama import Llama
+from berth.models.registry import model_class
 from berth.models.weights.folder import open_weights
 from berth.protocol.messages import Delta, SamplingParams, Submit
 
@@ -49,7 +49,7 @@ class Engine:
         config = load_config(folder)
         source = open_weights(folder)
         with torch.inference_mode():
-            model = Llama(config, alone(), dtype, positions)
+            model = model_class(config)(config, alone(), dtype, positions)
             model.load(source, lambda count: None)
             source.close()
             runner = _Recorder(model, blocks, max_num_seqs, positions)

@@ -122,7 +122,12 @@ def alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def engine(
-    folder: Path, tmp_path: Path, *, degree: int = 1, **settings: Any
+    folder: Path,
+    tmp_path: Path,
+    *,
+    degree: int = 1,
+    module: str = "berth.engine",
+    **settings: Any,
 ) -> Iterator[Supervised]:
     """Start an engine group as the server does: directly, or by torchrun."""
     path = tmp_path / "engine.sock"
@@ -135,7 +140,7 @@ def engine(
     if degree > 1:
         command += ["torch.distributed.run", "--nproc-per-node", str(degree)]
         command += ["--master-port", str(_free_port()), "--max-restarts", "0", "-m"]
-    command += ["berth.engine", "--config", msgspec.json.encode(config).decode()]
+    command += [module, "--config", msgspec.json.encode(config).decode()]
     process = subprocess.Popen(command, start_new_session=True)
     supervised = Supervised(process, listener)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,38 @@ def test_greedy_text_is_the_same_at_any_degree_alone_and_among_31_others(
         running.send(Shutdown())
         assert running.process.wait(60) == 0
         poll(lambda: not any(alive(pid) for pid in running.pids.values()))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        pytest.param("falcon", {}, id="falcon-7b-one-kv-head-copied"),
+        pytest.param(
+            "falcon",
+            {"new_decoder_architecture": True, "num_kv_heads": 2, "bias": True},
+            id="falcon-40b-biased",
+        ),
+        pytest.param(
+            "falcon",
+            {"multi_query": False, "alibi": True, "bias": True, "parallel_attn": False},
+            id="falcon-rw",
+        ),
+        pytest.param("llama", {"num_key_value_heads": 1}, id="llama-one-kv-head-copied"),
+    ],
+)
+def test_two_ranks_divide_or_copy_the_kv_heads_and_give_the_text_of_one(
+    architecture: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    save_transformers(folder, architecture, seed=5, **changes)
+    inside = Engine(folder, prefix_caching=False)
+    want = [inside.run(prompt) for prompt in PROMPTS[:16]]
+    model = inside.runner.model
+    with engine(folder, tmp_path, degree=2) as running:
+        ready = running.ready(2)
+        per_block = model.cache_bytes_per_block() // (1 if model.shape.kv_heads == 1 else 2)
+        assert ready.kv_bytes == ready.blocks_total * per_block
+        assert running.generate(PROMPTS[:16]) == want
 
 
 def test_two_ranks_run_a_meta_checkpoint_of_four_shards(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from berth.kernels.batch import BLOCK, LayerCache, Prefill, StepBatch
 from berth.kernels.build import library
-from berth.kernels.ops import AttentionShape, HeadNorm, NativeOps, TorchOps
+from berth.kernels.ops import AttentionShape, HeadNorm, LayerNorm, NativeOps, TorchOps
 
 DTYPES = [torch.float32, torch.bfloat16]
 CPU = torch.device("cpu")
@@ -86,6 +86,13 @@ def tables_of_angles(shape: AttentionShape) -> tuple[torch.Tensor, torch.Tensor]
     return angles.cos(), angles.sin()
 
 
+def slopes(shape: AttentionShape, tokens: int) -> torch.Tensor:
+    """A bias by head and token as ALiBi's: numbers that bfloat16 has, whole blocks of tokens."""
+    tokens = -(-tokens // BLOCK) * BLOCK
+    steep = 0.5 ** torch.arange(1, shape.heads + 1).bfloat16()
+    return (steep.unsqueeze(1) * torch.arange(tokens).bfloat16()).float()
+
+
 def test_residual_add_and_norm_agree(native: NativeOps, dtype: torch.dtype) -> None:
     for rows, dim in [(1, 64), (3, 40), (17, 768), (40, 2048)]:
         x, weight = torch.randn(rows, dim).to(dtype), torch.randn(dim).to(dtype)
@@ -100,6 +107,46 @@ def test_residual_add_and_norm_agree(native: NativeOps, dtype: torch.dtype) -> N
         close(got, want)
         torch.testing.assert_close(total, want_total, atol=0, rtol=0)
         assert total.data_ptr() == residual.data_ptr()
+
+
+def test_residual_add_and_layer_norm_agree(native: NativeOps, dtype: torch.dtype) -> None:
+    for rows, dim in [(1, 64), (3, 40), (17, 768), (40, 2048)]:
+        x = (torch.randn(rows, dim) + 3.0).to(dtype)
+        norm = LayerNorm(torch.randn(dim).to(dtype), torch.randn(dim).to(dtype), 1e-5)
+        first, first_sum = native.add_layernorm(x, None, norm)
+        close(first, TorchOps().layernorm(x, norm))
+        torch.testing.assert_close(first_sum, x, atol=0, rtol=0)
+        close(native.layernorm(x, norm), first)
+        residual = torch.randn(rows, dim).to(dtype)
+        kept = residual.clone()
+        got, total = native.add_layernorm(x, residual, norm)
+        want, want_total = TorchOps().add_layernorm(x, kept, norm)
+        close(got, want)
+        torch.testing.assert_close(total, want_total, atol=0, rtol=0)
+        assert total.data_ptr() == residual.data_ptr()
+
+
+def test_gelu_agrees(native: NativeOps, dtype: torch.dtype) -> None:
+    for rows, dim in [(1, 96), (5, 33), (32, 2048)]:
+        x = (torch.randn(rows, dim) * 4).to(dtype)
+        x[0, :4] = torch.tensor([200.0, -200.0, 0.0, 1e-8])
+        want = torch.nn.functional.gelu(x.double()).to(dtype)
+        close(TorchOps().gelu(x), want)
+        close(native.gelu(x.clone()), want)
+    broken = torch.full((1, 32), torch.nan).to(dtype)
+    assert native.gelu(broken).isnan().all()
+
+
+def test_a_row_is_normalised_and_bent_alike_whatever_runs_beside_it(
+    native: NativeOps, dtype: torch.dtype
+) -> None:
+    x = torch.randn(40, 1000).to(dtype)
+    norm = LayerNorm(torch.randn(1000).to(dtype), torch.randn(1000).to(dtype), 1e-5)
+    normed, bent = native.layernorm(x, norm), native.gelu(x.clone())
+    for row in (0, 13, 39):
+        alone = x[row : row + 1].clone()
+        assert torch.equal(native.layernorm(alone, norm)[0], normed[row])
+        assert torch.equal(native.gelu(alone)[0], bent[row])
 
 
 def test_silu_mul_agrees(native: NativeOps, dtype: torch.dtype) -> None:
@@ -129,10 +176,60 @@ def test_rotation_and_cache_agree(
     torch.testing.assert_close(cache.v, other.v, atol=0, rtol=0)
 
 
+def test_without_angles_nothing_is_rotated(native: NativeOps, dtype: torch.dtype) -> None:
+    shape = AttentionShape(4, 2, 16, None, False)
+    qkv, batch, cache = step(shape, dtype, [(0, 5), (30, 1)])
+    other = LayerCache(cache.k.clone(), cache.v.clone())
+    before = qkv.clone()
+    native.rope_append(qkv, batch, None, None, cache, shape, None)
+    assert torch.equal(qkv, before)
+    TorchOps().rope_append(qkv, batch, None, None, other, shape, None)
+    assert torch.equal(qkv, before)
+    assert torch.equal(cache.k, other.k)
+    assert torch.equal(cache.v, other.v)
+    block, offset = int(batch.slots[-1]) // BLOCK, int(batch.slots[-1]) % BLOCK
+    assert torch.equal(cache.k[block, 1, :, offset], qkv[-1, 5 * 16 : 6 * 16])
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_attention_agrees(native: NativeOps, dtype: torch.dtype, shape: AttentionShape) -> None:
     qkv, batch, cache = step(shape, dtype, [(0, 1), (40, 1), (0, 23), (15, 1), (33, 9), (299, 1)])
     close(native.attend(qkv, batch, cache, shape), TorchOps().attend(qkv, batch, cache, shape))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_attention_with_a_bias_agrees(
+    native: NativeOps, dtype: torch.dtype, shape: AttentionShape
+) -> None:
+    qkv, batch, cache = step(shape, dtype, [(0, 1), (40, 1), (0, 23), (15, 1), (33, 9), (299, 1)])
+    alibi = slopes(shape, 300)
+    want = TorchOps().attend(qkv, batch, cache, shape, alibi)
+    close(native.attend(qkv, batch, cache, shape, alibi), want)
+    assert (want - TorchOps().attend(qkv, batch, cache, shape)).abs().max() > 0.1
+
+
+def test_the_bias_is_added_to_the_scores_before_they_are_scaled(
+    native: NativeOps, dtype: torch.dtype
+) -> None:
+    """The definition, with a mask of queries by keys by heads."""
+    shape = AttentionShape(4, 2, 16, None, False)
+    qkv, batch, cache = step(shape, dtype, [(20, 1), (3, 12)])
+    alibi = slopes(shape, 32)
+    for ops in (native, TorchOps()):
+        got = ops.attend(qkv, batch, cache, shape, alibi)
+        for rows, old, table in [
+            (slice(0, 1), 20, batch.decode_tables[0]),
+            (slice(1, 13), 3, batch.prefills[0].table),
+        ]:
+            length = old + rows.stop - rows.start
+            k, v = (t.repeat_interleave(2, 0) for t in ops._gather(cache, table, 0, length))
+            q = qkv[rows, : 4 * 16].view(-1, 4, 16).transpose(0, 1)
+            scores = q.float() @ k.float().transpose(1, 2) + alibi[:, None, :length]
+            future = torch.arange(length) > torch.arange(old, length).unsqueeze(1)
+            weights = (scores / 4.0).masked_fill(future, -torch.inf).softmax(-1)
+            want = (weights @ v.float()).transpose(0, 1).flatten(1)
+            tolerance = 2e-5 if dtype == torch.float32 else 3e-2
+            torch.testing.assert_close(got[rows].float(), want, atol=tolerance, rtol=tolerance)
 
 
 def test_stale_memory_beyond_a_sequence_never_shows(native: NativeOps, dtype: torch.dtype) -> None:
@@ -148,11 +245,15 @@ def test_stale_memory_beyond_a_sequence_never_shows(native: NativeOps, dtype: to
         torch.testing.assert_close(ops.attend(qkv, batch, dirty, shape), clean, atol=0, rtol=0)
 
 
-def test_a_row_attends_alike_whatever_runs_beside_it(native: NativeOps, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("biased", [False, True], ids=["plain", "alibi"])
+def test_a_row_attends_alike_whatever_runs_beside_it(
+    native: NativeOps, dtype: torch.dtype, biased: bool
+) -> None:
     shape = AttentionShape(4, 2, 32, None, False)
     entries = [(n, 1) for n in (100, 7, 250, 33)]
     qkv, batch, cache = step(shape, dtype, entries)
-    together = native.attend(qkv, batch, cache, shape)
+    alibi = slopes(shape, 256) if biased else None
+    together = native.attend(qkv, batch, cache, shape, alibi)
     for row in range(len(entries)):
         alone = StepBatch(
             tokens=batch.tokens[:1],
@@ -163,7 +264,7 @@ def test_a_row_attends_alike_whatever_runs_beside_it(native: NativeOps, dtype: t
             decode_tables=batch.decode_tables[row : row + 1],
             longest_decode=int(batch.decode_lengths[row]),
         )
-        got = native.attend(qkv[row : row + 1].contiguous(), alone, cache, shape)
+        got = native.attend(qkv[row : row + 1].contiguous(), alone, cache, shape, alibi)
         assert torch.equal(got[0], together[row])
 
 

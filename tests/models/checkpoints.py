@@ -61,12 +61,17 @@ def random_tensors(
         values = torch.randn(shape, generator=generator)
         if len(shape) > 1:
             values /= shape[-1] ** 0.5
-        elif name.endswith("norm.weight"):
+        elif _is_norm(name):
             values = 1 + 0.1 * values
         else:
             values *= 0.1
         tensors[name] = values.to(dtype or getattr(torch, config.dtype))
     return tensors
+
+
+def _is_norm(name: str) -> bool:
+    """Whether a tensor scales what a norm gives."""
+    return name.endswith(("norm.weight", "ln_attn.weight", "ln_mlp.weight", "ln_f.weight"))
 
 
 def write_meta(
@@ -157,7 +162,7 @@ def save_transformers(
     """A small random model of transformers' own class, saved with save_pretrained; returns it.
 
     Args:
-        architecture: "llama", "mistral" (window of 6 tokens), "qwen2", "qwen3".
+        architecture: "llama", "mistral" (window of 6 tokens), "qwen2", "qwen3", "falcon" (7b's).
         changes: keywords of the architecture's configuration class, over the small defaults.
     """
     import transformers
@@ -167,6 +172,7 @@ def save_transformers(
         "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
         "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
         "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
+        "falcon": (transformers.FalconConfig, transformers.FalconForCausalLM),
     }
     values: dict[str, Any] = {
         "vocab_size": 96,
@@ -184,6 +190,9 @@ def save_transformers(
         values["sliding_window"] = 6
     if architecture == "qwen3":
         values["head_dim"] = 16
+    if architecture == "falcon":
+        del values["intermediate_size"], values["num_key_value_heads"]
+        values["ffn_hidden_size"] = 176
     config_class, model_class = classes[architecture]
     torch.manual_seed(seed)
     model = model_class(config_class(**(values | changes))).to(dtype).eval()
@@ -191,7 +200,7 @@ def save_transformers(
         # transformers starts biases at zero and norms at one, which would hide a forgotten one;
         # and matrices so small that every logit is about zero.
         for name, parameter in model.named_parameters():
-            if name.endswith("norm.weight"):
+            if _is_norm(name):
                 parameter.add_(torch.randn_like(parameter) * 0.1)
             elif parameter.ndim == 1:
                 parameter.copy_(torch.randn_like(parameter) * 0.1)

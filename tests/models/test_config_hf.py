@@ -167,7 +167,7 @@ def test_model_type_does_where_architectures_is_missing() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        pytest.param({"architectures": ["FalconForCausalLM"]}, "FalconForCausalLM", id="class"),
+        pytest.param({"architectures": ["BloomForCausalLM"]}, "BloomForCausalLM", id="class"),
         pytest.param({"architectures": None, "model_type": "gpt2"}, '"gpt2"', id="model-type"),
         pytest.param({"architectures": None, "model_type": None}, "is missing", id="no-class"),
         pytest.param({"hidden_size": None}, "hidden_size is missing", id="missing"),

@@ -7,13 +7,13 @@ import torch
 
 from berth.engine.plan import StepPlan
 from berth.kernels.batch import BLOCK, Prefill, StepBatch
-from berth.models.llama import Llama, Progress
+from berth.models.decoder import Decoder, Progress
 
 
 class Runner:
     """Holds the model, its caches and the block table of every slot."""
 
-    def __init__(self, model: Llama, blocks: int, max_num_seqs: int, max_model_len: int) -> None:
+    def __init__(self, model: Decoder, blocks: int, max_num_seqs: int, max_model_len: int) -> None:
         self.model = model
         self.caches = model.make_caches(blocks)
         self.tables = np.zeros((max_num_seqs, -(-max_model_len // BLOCK)), dtype=np.int32)

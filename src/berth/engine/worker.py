@@ -24,8 +24,8 @@ from berth.engine.runner import Runner
 from berth.engine.scheduler import Scheduler
 from berth.kernels.batch import BLOCK
 from berth.models.config_files import load_config
-from berth.models.llama import Llama
 from berth.models.parallel import Group, join_group
+from berth.models.registry import model_class
 from berth.models.weights.folder import open_weights
 from berth.protocol.config import EngineConfig
 from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, StepReport, Submit, ToEngine
@@ -68,8 +68,8 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
     if group.degree not in numbers.degrees():
         raise ValueError(
             f"tensor-parallel degree {group.degree} does not divide {numbers.num_heads} heads, "
-            f"{numbers.num_kv_heads} kv heads, vocabulary {numbers.vocab_size} and MLP "
-            f"{numbers.intermediate_size}; degrees that do: "
+            f"vocabulary {numbers.vocab_size} and MLP {numbers.intermediate_size}, or neither "
+            f"divides nor is a multiple of {numbers.num_kv_heads} kv heads; degrees that do: "
             + ", ".join(map(str, numbers.degrees()))
         )
     dtype = choose_dtype(config.dtype, numbers.dtype, group.device)
@@ -88,7 +88,7 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
 
     link.send(Loading(group.rank, 0, total))
     with torch.inference_mode():
-        model = Llama(numbers, group, dtype, positions)
+        model = model_class(numbers)(numbers, group, dtype, positions)
         weight_bytes = model.load(source, loaded)
     source.close()
     link.send(Loading(group.rank, weight_bytes, weight_bytes))

@@ -1,8 +1,9 @@
-/* What stands between two matrix products of a Llama layer, on CPU.
+/* What stands between two matrix products of a Llama or Falcon layer, on CPU.
  *
  * Plain C with OpenMP and no intrinsics: GNU vector types where 16 lanes matter, loops that the
- * compiler turns into vectors elsewhere, so that any CPU that gcc or clang knows can run it. Arithmetic is in float; activations and the cache
- * are either bfloat16 or float, so every function exists twice, from ops.inc.
+ * compiler turns into vectors elsewhere, so that any CPU that gcc or clang knows can run it.
+ * Arithmetic is in float; activations and the cache are either bfloat16 or float, so every
+ * function exists twice, from ops.h.
  *
  * Each output row depends on its own sequence alone and is summed in an order that does not
  * depend on the batch: a request gives the same bits whatever runs beside it.
@@ -49,6 +50,27 @@ static inline vec load_vec_f32(const float *from) {
   return x;
 }
 
+/* Rounded like bf16_from_float. */
+static inline void store_vec_bf16(bf16 *to, vec x) {
+  typedef uint16_t halves __attribute__((vector_size(32)));
+  typedef uint32_t words __attribute__((vector_size(64)));
+  words bits = (words)x, nan = (words)((bits & 0x7fffffff) > 0x7f800000);
+  words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  halves out = __builtin_convertvector((rounded & ~nan) | (0x7fc0 & nan), halves);
+  memcpy(to, &out, sizeof out);
+}
+
+static inline void store_vec_f32(float *to, vec x) { memcpy(to, &x, sizeof x); }
+
+/* To the element type's precision and back. */
+static inline vec round_vec_bf16(vec x) {
+  bf16 rounded[BLOCK];
+  store_vec_bf16(rounded, x);
+  return load_vec_bf16(rounded);
+}
+
+static inline vec round_vec_f32(vec x) { return x; }
+
 static inline float float_from_f32(float x) { return x; }
 static inline float f32_from_float(float x) { return x; }
 
@@ -74,12 +96,14 @@ static inline float fast_exp(float x) {
 /* fast_exp of 16 lanes; below -87 it gives 0, so that what is masked with -inf weighs nothing. */
 static inline vec exp_vec(vec x) {
   typedef int32_t ints __attribute__((vector_size(64)));
-  ints alive = x > -87.0f;
-  x = (vec)((ints)x & alive); /* e**0 there, masked away below */
-  vec n = x * 1.44269504088896341f;
-  ints whole = __builtin_convertvector(n - 0.5f, ints); /* nearest, as x is never above 0 here */
-  vec floor_n = __builtin_convertvector(whole, vec);
-  vec r = x - floor_n * 0.693359375f + floor_n * 2.12194440e-4f;
+  const vec most = (vec){0} + 88.0f;
+  ints alive = x > -87.0f, over = x > 88.0f, nan = x != x;
+  x = (vec)(((ints)most & over) | ((ints)x & (alive | nan) & ~over)); /* NaN stays NaN */
+  ints negative = x < 0.0f;
+  vec half = (vec)(((ints)((vec){0} - 0.5f) & negative) | ((ints)((vec){0} + 0.5f) & ~negative));
+  ints whole = __builtin_convertvector(x * 1.44269504088896341f + half, ints);
+  vec n = __builtin_convertvector(whole, vec);
+  vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
   vec p = 1.9875691500e-4f * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
@@ -87,13 +111,26 @@ static inline vec exp_vec(vec x) {
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
   vec power = (vec)((whole + 127) << 23);
-  return (vec)((ints)(p * power) & alive);
+  return (vec)((ints)(p * power) & (alive | nan));
 }
 
 static inline vec larger(vec a, vec b) {
   typedef int32_t ints __attribute__((vector_size(64)));
   ints left = a > b;
   return (vec)(((ints)a & left) | ((ints)b & ~left));
+}
+
+/* x * (1 + erf(x / sqrt 2)) / 2, as max(x, 0) - |x| * erfc(|x| / sqrt 2) / 2, which cancels nothing
+ * where the result is about zero; erfc by Abramowitz and Stegun's 7.1.26 (within 1.5e-7). */
+static inline vec gelu_vec(vec x) {
+  typedef uint32_t words __attribute__((vector_size(64)));
+  vec size = (vec)((words)x & 0x7fffffff), z = size * 0.70710678118654752f;
+  vec t = 1.0f / (1.0f + 0.3275911f * z);
+  vec p = 1.061405429f * t - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  return larger(x, (vec){0}) - size * (0.5f * p * t * exp_vec(-z * z));
 }
 
 #define REAL bf16

@@ -32,6 +32,60 @@ EXPORT void NAME(add_rmsnorm)(const REAL *restrict x, REAL *restrict residual,
   }
 }
 
+/* residual += x (where add; residual = x where not; as it is where x is NULL), then
+ * out = (residual - mean) / deviation * weight + bias. x, residual, out: [rows, dim]; weight,
+ * bias: [dim]. The sum is rounded to the element type before it is normalised, the result once. */
+EXPORT void NAME(add_layernorm)(const REAL *restrict x, REAL *restrict residual,
+                                const REAL *restrict weight, const REAL *restrict bias,
+                                REAL *restrict out, int64_t rows, int64_t dim, float eps,
+                                int add) {
+#pragma omp parallel for schedule(static) if (rows * dim > 16384)
+  for (int64_t row = 0; row < rows; row++) {
+    REAL *rr = residual + row * dim;
+    REAL *or = out + row * dim;
+    if (x && add) {
+      const REAL *xr = x + row * dim;
+      for (int64_t i = 0; i < dim; i++) rr[i] = STORE(LOAD(rr[i]) + LOAD(xr[i]));
+    } else if (x) {
+      memcpy(rr, x + row * dim, (size_t)dim * sizeof(REAL));
+    }
+    float sums[16] = {0}, squares[16] = {0}, sum = 0, square = 0;
+    int64_t i = 0;
+    for (; i + 16 <= dim; i += 16)
+      for (int lane = 0; lane < 16; lane++) sums[lane] += LOAD(rr[i + lane]);
+    for (; i < dim; i++) sum += LOAD(rr[i]);
+    for (int lane = 0; lane < 16; lane++) sum += sums[lane];
+    float mean = sum / (float)dim;
+    for (i = 0; i + 16 <= dim; i += 16)
+      for (int lane = 0; lane < 16; lane++) {
+        float v = LOAD(rr[i + lane]) - mean;
+        squares[lane] += v * v;
+      }
+    for (; i < dim; i++) square += (LOAD(rr[i]) - mean) * (LOAD(rr[i]) - mean);
+    for (int lane = 0; lane < 16; lane++) square += squares[lane];
+    float scale = 1.0f / sqrtf(square / (float)dim + eps);
+    for (i = 0; i < dim; i++)
+      or[i] = STORE((LOAD(rr[i]) - mean) * scale * LOAD(weight[i]) + LOAD(bias[i]));
+  }
+}
+
+/* x = gelu(x), in place. x: [rows, dim]. */
+EXPORT void NAME(gelu)(REAL *restrict x, int64_t rows, int64_t dim) {
+#pragma omp parallel for schedule(static) if (rows * dim > 8192)
+  for (int64_t row = 0; row < rows; row++) {
+    REAL *xr = x + row * dim;
+    int64_t i = 0;
+    for (; i + 16 <= dim; i += 16)
+      NAME(store_vec)(xr + i, gelu_vec(NAME(load_vec)(xr + i)));
+    if (i < dim) {
+      REAL rest[16] = {0};
+      memcpy(rest, xr + i, (size_t)(dim - i) * sizeof(REAL));
+      NAME(store_vec)(rest, gelu_vec(NAME(load_vec)(rest)));
+      memcpy(xr + i, rest, (size_t)(dim - i) * sizeof(REAL));
+    }
+  }
+}
+
 /* out = silu(gate) * up. gate_up: [rows, 2 * dim], gate first; out: [rows, dim]. */
 EXPORT void NAME(silu_mul)(const REAL *restrict gate_up, REAL *restrict out, int64_t rows,
                            int64_t dim) {
@@ -40,7 +94,13 @@ EXPORT void NAME(silu_mul)(const REAL *restrict gate_up, REAL *restrict out, int
     const REAL *gate = gate_up + row * 2 * dim;
     const REAL *up = gate + dim;
     REAL *o = out + row * dim;
-    for (int64_t i = 0; i < dim; i++) {
+    int64_t i = 0;
+    for (; i + BLOCK <= dim; i += BLOCK) {
+      vec g = NAME(load_vec)(gate + i);
+      vec s = NAME(round_vec)(g / (1.0f + exp_vec(-g)));
+      NAME(store_vec)(o + i, s * NAME(load_vec)(up + i));
+    }
+    for (; i < dim; i++) {
       float g = LOAD(gate[i]);
       float s = LOAD(STORE(g / (1.0f + fast_exp(-g))));
       o[i] = STORE(s * LOAD(up[i]));
@@ -76,9 +136,10 @@ static inline void NAME(rotate_head)(REAL *head, const float *cosine, const floa
   }
 }
 
-/* Normalise (where q_norm is not NULL) and rotate q and k of each row in place, and put k and v
- * into the cache. qkv: [rows, (heads + 2 * kv_heads) * dim]; positions: [rows]; slots: [rows], the
- * cache index block * BLOCK + offset of each row. tables: cosine [positions, dim / 2], then sine.
+/* Normalise (where q_norm is not NULL) and rotate (where cosine is not NULL) q and k of each row in
+ * place, and put k and v into the cache. qkv: [rows, (heads + 2 * kv_heads) * dim]; positions:
+ * [rows]; slots: [rows], the cache index block * BLOCK + offset of each row. tables: cosine
+ * [positions, dim / 2], then sine.
  * k_cache: [blocks, kv_heads, dim, BLOCK] (so that scores of 16 tokens are one vector);
  * v_cache: [blocks, kv_heads, BLOCK, dim]. */
 EXPORT void NAME(rope_append)(REAL *restrict qkv, const int64_t *restrict positions,
@@ -93,17 +154,17 @@ EXPORT void NAME(rope_append)(REAL *restrict qkv, const int64_t *restrict positi
     REAL *q = qkv + row * width;
     REAL *k = q + heads * dim;
     REAL *v = k + kv_heads * dim;
-    const float *c = cosine + positions[row] * (dim / 2);
-    const float *s = sine + positions[row] * (dim / 2);
+    const float *c = cosine ? cosine + positions[row] * (dim / 2) : NULL;
+    const float *s = cosine ? sine + positions[row] * (dim / 2) : NULL;
     for (int64_t h = 0; h < heads; h++) {
       if (q_norm) NAME(norm_head)(q + h * dim, q_norm, dim, eps);
-      NAME(rotate_head)(q + h * dim, c, s, dim, interleaved);
+      if (c) NAME(rotate_head)(q + h * dim, c, s, dim, interleaved);
     }
     int64_t block = slots[row] / BLOCK, offset = slots[row] % BLOCK;
     for (int64_t h = 0; h < kv_heads; h++) {
       REAL *kh = k + h * dim;
       if (k_norm) NAME(norm_head)(kh, k_norm, dim, eps);
-      NAME(rotate_head)(kh, c, s, dim, interleaved);
+      if (c) NAME(rotate_head)(kh, c, s, dim, interleaved);
       REAL *k_to = k_cache + (block * kv_heads + h) * dim * BLOCK + offset;
       for (int64_t i = 0; i < dim; i++) k_to[i * BLOCK] = kh[i];
       memcpy(v_cache + ((block * kv_heads + h) * BLOCK + offset) * dim, v + h * dim,
@@ -146,11 +207,12 @@ static inline __attribute__((always_inline)) int64_t NAME(mix)(
 /* Attention of H query heads, which share one kv head, of one token over its blocks: online
  * softmax, a run of RUN blocks at a time, in order. H is 4 or 1, known when this is compiled:
  * what is read of the cache is converted once for all of them.
+ * bias: NULL, or added to the scores once it is scaled: [H, bias_stride], whole blocks of tokens.
  * q: [H, dim] floats, scaled; acc: [H, dim], scratch; out: [H, dim]. */
 static inline __attribute__((always_inline)) void NAME(attend_heads)(
     const int H, const float *q, const REAL *k_cache, const REAL *v_cache, const int32_t *table,
-    int64_t kv_head, int64_t kv_heads, int64_t dim, int64_t first, int64_t length, float *acc,
-    REAL *out) {
+    int64_t kv_head, int64_t kv_heads, int64_t dim, int64_t first, int64_t length,
+    const float *bias, int64_t bias_stride, float scale, float *acc, REAL *out) {
   const int C = 4 / H; /* chains of sums per head: enough together to hide their latency */
   float top[4], total[4] = {0}, shrink[4], weights[4][RUN * BLOCK] __attribute__((aligned(64)));
   for (int h = 0; h < H; h++) top[h] = -INFINITY;
@@ -161,11 +223,17 @@ static inline __attribute__((always_inline)) void NAME(attend_heads)(
     int64_t high = length - begin < RUN * BLOCK ? length - begin : RUN * BLOCK;
     int64_t blocks = (high + BLOCK - 1) / BLOCK;
     for (int64_t j = 0; j < blocks; j++) {
-      const REAL *k = k_cache + ((int64_t)table[b + j] * kv_heads + kv_head) * dim * BLOCK;
+      const int64_t at = ((int64_t)table[b + j] * kv_heads + kv_head) * dim * BLOCK;
+      const REAL *k = k_cache + at, *v = v_cache + at;
+      /* Blocks lie anywhere in memory, where the CPU's own prefetching does not follow. */
+      const int64_t next = j + 1 < blocks || begin + RUN * BLOCK < length ? b + j + 1 : b + j;
+      const REAL *ahead = k_cache + ((int64_t)table[next] * kv_heads + kv_head) * dim * BLOCK;
       vec sums[4] = {{0}, {0}, {0}, {0}};
       int64_t i = 0;
       for (; i + C <= dim; i += C)
         for (int c = 0; c < C; c++) {
+          __builtin_prefetch(ahead + (i + c) * BLOCK);
+          __builtin_prefetch(v + (i + c) * BLOCK);
           vec key = NAME(load_vec)(k + (i + c) * BLOCK);
           for (int h = 0; h < H; h++) sums[h * C + c] += q[h * dim + i + c] * key;
         }
@@ -174,6 +242,8 @@ static inline __attribute__((always_inline)) void NAME(attend_heads)(
           sums[h * C] += q[h * dim + i] * NAME(load_vec)(k + i * BLOCK);
       for (int h = 0; h < H; h++) {
         for (int c = 1; c < C; c++) sums[h * C] += sums[h * C + c];
+        if (bias)
+          sums[h * C] += load_vec_f32(bias + h * bias_stride + begin + j * BLOCK) * scale;
         memcpy(weights[h] + j * BLOCK, &sums[h * C], sizeof(vec));
       }
     }
@@ -211,21 +281,23 @@ static inline __attribute__((always_inline)) void NAME(attend_heads)(
       }
   }
   for (int h = 0; h < H; h++) {
-    float scale = 1.0f / total[h];
-    for (int64_t i = 0; i < dim; i++) out[h * dim + i] = STORE(acc[h * dim + i] * scale);
+    float norm = 1.0f / total[h];
+    for (int64_t i = 0; i < dim; i++) out[h * dim + i] = STORE(acc[h * dim + i] * norm);
   }
 }
 
 /* Attention of single tokens (decode) over the block cache.
  * qkv: rows of `width` elements, q first; query_rows: [n] which rows; lengths: [n] tokens to look
  * at, the new one included; tables: [n, table_stride] block numbers; out: [rows, heads * dim],
- * written at the same rows. window: 0 for all. */
+ * written at the same rows. window: 0 for all. alibi: NULL, or added to the scores before they are
+ * scaled: [heads, alibi_stride], by token, whole blocks of them. */
 EXPORT void NAME(attend_decode)(const REAL *restrict qkv, REAL *restrict out,
                                 const REAL *restrict k_cache, const REAL *restrict v_cache,
                                 const int64_t *restrict query_rows,
                                 const int64_t *restrict lengths, const int32_t *restrict tables,
                                 int64_t table_stride, int64_t n, int64_t width, int64_t heads,
-                                int64_t kv_heads, int64_t dim, float scale, int64_t window) {
+                                int64_t kv_heads, int64_t dim, float scale, int64_t window,
+                                const float *restrict alibi, int64_t alibi_stride) {
   int64_t group = heads / kv_heads;
 #pragma omp parallel
   {
@@ -238,13 +310,16 @@ EXPORT void NAME(attend_decode)(const REAL *restrict qkv, REAL *restrict out,
         int64_t first = window > 0 && lengths[s] > window ? lengths[s] - window : 0;
         const int32_t *table = tables + s * table_stride;
         REAL *to = out + query_rows[s] * heads * dim + h * group * dim;
+        const float *bias = alibi ? alibi + h * group * alibi_stride : NULL;
         int64_t g = 0;
         for (; g + 4 <= group; g += 4)
           NAME(attend_heads)(4, q + g * dim, k_cache, v_cache, table, h, kv_heads, dim, first,
-                             lengths[s], acc, to + g * dim);
+                             lengths[s], bias ? bias + g * alibi_stride : NULL, alibi_stride, scale,
+                             acc, to + g * dim);
         for (; g < group; g++)
           NAME(attend_heads)(1, q + g * dim, k_cache, v_cache, table, h, kv_heads, dim, first,
-                             lengths[s], acc, to + g * dim);
+                             lengths[s], bias ? bias + g * alibi_stride : NULL, alibi_stride, scale,
+                             acc, to + g * dim);
       }
     free(q);
   }
@@ -278,23 +353,27 @@ EXPORT void NAME(argmax)(const REAL *restrict logits, int64_t *restrict out, int
 #pragma omp parallel for schedule(static) if (rows > 1)
   for (int64_t row = 0; row < rows; row++) {
     const REAL *l = logits + row * width;
-    float lanes[16];
-    int nan = 0;
-    for (int lane = 0; lane < 16; lane++) lanes[lane] = -INFINITY;
+    vec peaks = (vec){0} - INFINITY, sum = {0}; /* a sum is NaN where any of its terms is */
     int64_t i = 0;
-    for (; i + 16 <= width; i += 16)
-      for (int lane = 0; lane < 16; lane++) {
-        float v = LOAD(l[i + lane]);
-        nan |= v != v;
-        lanes[lane] = v > lanes[lane] ? v : lanes[lane];
-      }
-    float peak = -INFINITY;
-    for (int lane = 0; lane < 16; lane++) peak = lanes[lane] > peak ? lanes[lane] : peak;
+    for (; i + BLOCK <= width; i += BLOCK) {
+      vec v = NAME(load_vec)(l + i);
+      sum += v * 0.0f;
+      peaks = larger(peaks, v);
+    }
+    float peak = -INFINITY, checked = 0;
     for (; i < width; i++) {
       float v = LOAD(l[i]);
-      nan |= v != v;
+      checked += v * 0.0f;
       peak = v > peak ? v : peak;
     }
+    for (int lane = 0; lane < BLOCK; lane++) {
+      peak = peaks[lane] > peak ? peaks[lane] : peak;
+      checked += sum[lane];
+    }
+    /* Infinity times zero is NaN as well: then look at each. */
+    int nan = 0;
+    if (checked != checked)
+      for (i = 0; i < width; i++) nan |= LOAD(l[i]) != LOAD(l[i]);
     int64_t found = -1;
     if (!nan)
       for (i = 0; i < width; i++)

@@ -1,4 +1,4 @@
-"""The operations of a Llama layer that are no matrix product, in torch and in C.
+"""The operations of a Llama or Falcon layer that are no matrix product, in torch and in C.
 
 `TorchOps` runs on any device; `NativeOps` replaces its methods by the kernels of kernels.c where
 rows are bfloat16 or float32 on CPU. `make_ops` chooses. Both give the same numbers up to rounding.
@@ -43,6 +43,15 @@ class HeadNorm:
     eps: float
 
 
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    """A norm that takes the mean away too. Weights: [hidden]."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    eps: float
+
+
 class TorchOps:
     """Plain torch. What CUDA runs, and CPUs without a compiler."""
 
@@ -53,6 +62,21 @@ class TorchOps:
         residual = x.clone() if residual is None else residual.add_(x)
         return F.rms_norm(residual.float(), (x.shape[-1],), eps=eps).to(x.dtype) * weight, residual
 
+    def add_layernorm(
+        self, x: torch.Tensor, residual: torch.Tensor | None, norm: LayerNorm
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns (normalised sum, sum); the sum is written over `residual` where given."""
+        residual = x.clone() if residual is None else residual.add_(x)
+        return self.layernorm(residual, norm), residual
+
+    def layernorm(self, x: torch.Tensor, norm: LayerNorm) -> torch.Tensor:
+        """[rows, hidden], normalised."""
+        return F.layer_norm(x, (x.shape[-1],), norm.weight, norm.bias, norm.eps)
+
+    def gelu(self, x: torch.Tensor) -> torch.Tensor:
+        """x * (1 + erf(x / sqrt 2)) / 2; may be written over `x`."""
+        return F.gelu(x)
+
     def silu_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
         """[rows, 2 * n], gate first, to [rows, n]."""
         gate, up = gate_up.chunk(2, dim=-1)
@@ -62,45 +86,45 @@ class TorchOps:
         self,
         qkv: torch.Tensor,
         batch: StepBatch,
-        cosine: torch.Tensor,
-        sine: torch.Tensor,
+        cosine: torch.Tensor | None,
+        sine: torch.Tensor | None,
         cache: LayerCache,
         shape: AttentionShape,
         norm: HeadNorm | None,
     ) -> None:
-        """Normalise and rotate q and k of `qkv` in place; put k and v into the cache."""
+        """Normalise and rotate q and k of `qkv` in place, where there is a norm and where there are
+        angles; put k and v into the cache."""
         d, h, kv = shape.head_dim, shape.heads, shape.kv_heads
         heads = qkv.view(-1, h + 2 * kv, d)
         q, k, v = heads[:, :h], heads[:, h : h + kv], heads[:, h + kv :]
         if norm is not None:
             q.copy_(F.rms_norm(q.float(), (d,), eps=norm.eps).to(q.dtype) * norm.q_weight)
             k.copy_(F.rms_norm(k.float(), (d,), eps=norm.eps).to(k.dtype) * norm.k_weight)
-        turned = heads[:, : h + kv]
-        c = cosine[batch.positions].unsqueeze(1)
-        s = sine[batch.positions].unsqueeze(1)
-        half = d // 2
-        first, second = (
-            (turned[..., 0::2], turned[..., 1::2])
-            if shape.interleaved
-            else (turned[..., :half], turned[..., half:])
-        )
-        a, b = first.float(), second.float()
-        new_first, new_second = a * c - b * s, a * s + b * c  # both, before either is overwritten
-        first.copy_(new_first)
-        second.copy_(new_second)
+        if cosine is not None and sine is not None:
+            turned = heads[:, : h + kv]
+            _rotate(turned, cosine[batch.positions], sine[batch.positions], shape.interleaved)
         block, offset = batch.slots // BLOCK, batch.slots % BLOCK
         cache.k[block, :, :, offset] = k
         cache.v[block, :, offset, :] = v
 
     def attend(
-        self, qkv: torch.Tensor, batch: StepBatch, cache: LayerCache, shape: AttentionShape
+        self,
+        qkv: torch.Tensor,
+        batch: StepBatch,
+        cache: LayerCache,
+        shape: AttentionShape,
+        alibi: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Attention of every row over its sequence's cache: [rows, heads * head_dim]."""
+        """Attention of every row over its sequence's cache: [rows, heads * head_dim].
+
+        alibi: added to the scores of each token before they are scaled: float32 [heads, whole
+        blocks of tokens], numbers that bfloat16 has.
+        """
         out = qkv.new_empty(qkv.shape[0], shape.heads * shape.head_dim)
         if batch.decode_rows.numel():
-            self._attend_decode(qkv, out, batch, cache, shape)
+            self._attend_decode(qkv, out, batch, cache, shape, alibi)
         for prefill in batch.prefills:
-            self._attend_prefill(qkv, out, prefill, cache, shape)
+            self._attend_prefill(qkv, out, prefill, cache, shape, alibi)
         return out
 
     def argmax(self, logits: torch.Tensor) -> torch.Tensor:
@@ -126,6 +150,7 @@ class TorchOps:
         prefill: Prefill,
         cache: LayerCache,
         shape: AttentionShape,
+        alibi: torch.Tensor | None,
     ) -> None:
         rows = slice(prefill.row, prefill.row + prefill.count)
         start = prefill.length - prefill.count
@@ -141,15 +166,20 @@ class TorchOps:
             mask = key <= query
             if shape.window is not None:
                 mask &= key > query - shape.window
+        q = q.transpose(0, 1)
+        if alibi is not None:
+            q, k, v = _with_bias_column(q, k, v, alibi[:, first : prefill.length])
         mixed = F.scaled_dot_product_attention(
-            q.transpose(0, 1).unsqueeze(0),
+            q.unsqueeze(0),
             k.unsqueeze(0),
             v.unsqueeze(0),
             attn_mask=mask,
             is_causal=mask is None,
-            enable_gqa=shape.heads != shape.kv_heads,
+            scale=shape.head_dim**-0.5,
+            enable_gqa=q.shape[0] != k.shape[0],
         )
-        out[rows].view(prefill.count, shape.heads, shape.head_dim).copy_(mixed[0].transpose(0, 1))
+        mixed = mixed[0, ..., : shape.head_dim].transpose(0, 1)
+        out[rows].view(prefill.count, shape.heads, shape.head_dim).copy_(mixed)
 
     def _attend_decode(
         self,
@@ -158,6 +188,7 @@ class TorchOps:
         batch: StepBatch,
         cache: LayerCache,
         shape: AttentionShape,
+        alibi: torch.Tensor | None,
     ) -> None:
         d, kv = shape.head_dim, shape.kv_heads
         blocks = -(-batch.longest_decode // BLOCK)
@@ -173,14 +204,51 @@ class TorchOps:
         k = k.masked_fill(~mask[:, None, :, None], 0.0)
         v = v.masked_fill(~mask[:, None, :, None], 0.0)
         q = qkv[batch.decode_rows, : shape.heads * d].view(n, shape.heads, 1, d)
+        if alibi is not None:
+            q, k, v = _with_bias_column(q, k, v, alibi[:, : blocks * BLOCK])
         mixed = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask[:, None, None], enable_gqa=shape.heads != kv
+            q,
+            k,
+            v,
+            attn_mask=mask[:, None, None],
+            scale=d**-0.5,
+            enable_gqa=q.shape[1] != k.shape[1],
         )
-        out[batch.decode_rows] = mixed.view(n, shape.heads * d)
+        out[batch.decode_rows] = mixed[..., :d].reshape(n, shape.heads * d)
 
 
-def _at(tensor: torch.Tensor) -> c_void_p:
-    return c_void_p(tensor.data_ptr())
+def _rotate(
+    heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, interleaved: bool
+) -> None:
+    """Rotate [rows, heads, head_dim] in place by the angles of each row: [rows, head_dim / 2]."""
+    half = heads.shape[-1] // 2
+    c, s = cosine.unsqueeze(1), sine.unsqueeze(1)
+    first, second = (
+        (heads[..., 0::2], heads[..., 1::2])
+        if interleaved
+        else (heads[..., :half], heads[..., half:])
+    )
+    a, b = first.float(), second.float()
+    new_first, new_second = a * c - b * s, a * s + b * c  # both, before either is overwritten
+    first.copy_(new_first)
+    second.copy_(new_second)
+
+
+def _with_bias_column(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, alibi: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """q, k and v with one more dimension, whose product is the bias: no mask of queries by keys by
+    heads has to be written. q: [..., heads, queries, dim]; k, v: [..., kv_heads, keys, dim]; alibi:
+    [heads, keys], numbers that bfloat16 has, so that nothing is lost in any dtype.
+    """
+    group = q.shape[-3] // k.shape[-3]
+    k, v = k.repeat_interleave(group, -3), v.repeat_interleave(group, -3)  # slopes differ by head
+    column = alibi.to(k.dtype).unsqueeze(-1).expand(*k.shape[:-1], 1)
+    return F.pad(q, (0, 1), value=1.0), torch.cat([k, column], -1), F.pad(v, (0, 1))
+
+
+def _at(tensor: torch.Tensor | None) -> c_void_p | None:
+    return None if tensor is None else c_void_p(tensor.data_ptr())
 
 
 class NativeOps(TorchOps):
@@ -197,9 +265,11 @@ class NativeOps(TorchOps):
 
         p, i, f = c_void_p, c_int64, c_float
         self._add_rmsnorm = function("add_rmsnorm", p, p, p, p, i, i, f, c_int)
+        self._add_layernorm = function("add_layernorm", p, p, p, p, p, i, i, f, c_int)
+        self._gelu = function("gelu", p, i, i)
         self._silu_mul = function("silu_mul", p, p, i, i)
         self._rope_append = function("rope_append", p, p, p, p, p, p, p, p, p, i, i, i, i, f, c_int)
-        self._decode = function("attend_decode", p, p, p, p, p, p, p, i, i, i, i, i, i, f, i)
+        self._decode = function("attend_decode", p, p, p, p, p, p, p, i, i, i, i, i, i, f, i, p, i)
         self._copy_out = function("gather", p, p, p, p, p, i, i, i, i)
         self._argmax = function("argmax", p, p, i, i)
 
@@ -213,6 +283,29 @@ class NativeOps(TorchOps):
         self._add_rmsnorm(_at(x), _at(total), _at(weight), _at(out), rows, dim, eps, add)
         return out, total
 
+    def add_layernorm(
+        self, x: torch.Tensor, residual: torch.Tensor | None, norm: LayerNorm
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        total = torch.empty_like(x) if residual is None else residual
+        return self._layernorm(x, total, norm, add=residual is not None), total
+
+    def layernorm(self, x: torch.Tensor, norm: LayerNorm) -> torch.Tensor:
+        return self._layernorm(None, x, norm, add=False)
+
+    def _layernorm(
+        self, x: torch.Tensor | None, total: torch.Tensor, norm: LayerNorm, add: bool
+    ) -> torch.Tensor:
+        out = torch.empty_like(total)
+        rows, dim = total.shape
+        weights = _at(norm.weight), _at(norm.bias)
+        self._add_layernorm(_at(x), _at(total), *weights, _at(out), rows, dim, norm.eps, add)
+        return out
+
+    def gelu(self, x: torch.Tensor) -> torch.Tensor:
+        rows, dim = x.shape
+        self._gelu(_at(x), rows, dim)
+        return x
+
     def silu_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
         rows, width = gate_up.shape
         out = gate_up.new_empty(rows, width // 2)
@@ -223,8 +316,8 @@ class NativeOps(TorchOps):
         self,
         qkv: torch.Tensor,
         batch: StepBatch,
-        cosine: torch.Tensor,
-        sine: torch.Tensor,
+        cosine: torch.Tensor | None,
+        sine: torch.Tensor | None,
         cache: LayerCache,
         shape: AttentionShape,
         norm: HeadNorm | None,
@@ -270,6 +363,7 @@ class NativeOps(TorchOps):
         batch: StepBatch,
         cache: LayerCache,
         shape: AttentionShape,
+        alibi: torch.Tensor | None,
     ) -> None:
         tables = batch.decode_tables
         self._decode(
@@ -288,6 +382,8 @@ class NativeOps(TorchOps):
             shape.head_dim,
             shape.head_dim**-0.5,
             shape.window or 0,
+            _at(alibi),
+            0 if alibi is None else alibi.stride(0),
         )
 
 

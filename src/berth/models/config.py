@@ -22,9 +22,9 @@ class RopeScaling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """One decoder-only transformer of the Llama family."""
+    """One decoder-only transformer of an architecture that models/registry.py knows."""
 
-    architecture: str  # "llama", "mistral", "qwen2", "qwen3"
+    architecture: str  # "llama", "mistral", "qwen2", "qwen3", "falcon"
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -39,6 +39,11 @@ class ModelConfig:
     # Meta rotates neighbouring pairs (0,1),(2,3)…; Hugging Face rotates halves (0,d/2),(1,d/2+1)…
     # and permutes wq and wk to match. We keep either file's weights as they are.
     rope_interleaved: bool = False
+    # Positions as a bias on the scores that grows with the token (Press et al. 2022), no rotation.
+    alibi: bool = False
+    # Attention and MLP side by side, both reading the layer's input; else one after the other.
+    parallel_attention: bool = False
+    norms_per_layer: int = 2  # 1 where attention and MLP, side by side, share one
     # Tokens that a layer's attention looks back, itself included; None: all. One entry a layer.
     windows: tuple[int | None, ...] = ()
     qkv_bias: bool = False
@@ -55,6 +60,15 @@ class ModelConfig:
         return self.windows[layer] if self.windows else None
 
     def degrees(self) -> list[int]:
-        """The tensor-parallel degrees that divide heads, kv heads, vocabulary and MLP."""
-        sizes = (self.num_heads, self.num_kv_heads, self.vocab_size, self.intermediate_size)
-        return [d for d in range(1, self.num_kv_heads + 1) if all(s % d == 0 for s in sizes)]
+        """The tensor-parallel degrees that can be run.
+
+        They divide heads, vocabulary and MLP. They divide the kv heads too, or are a multiple of
+        them: several ranks then keep a copy of the same kv head.
+        """
+        sizes = (self.num_heads, self.vocab_size, self.intermediate_size)
+        return [
+            degree
+            for degree in range(1, self.num_heads + 1)
+            if all(size % degree == 0 for size in sizes)
+            and (self.num_kv_heads % degree == 0 or degree % self.num_kv_heads == 0)
+        ]

@@ -9,8 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from berth.models.config import ConfigError, ModelConfig, RopeScaling
-from berth.models.config_fields import DTYPES, Fields, validated
+from berth.models.config import ConfigError, ModelConfig
+from berth.models.config_falcon import falcon_config
+from berth.models.config_fields import Fields, validated
+from berth.models.config_hf_keys import (
+    end_tokens,
+    number_format,
+    reach,
+    refuse_quantised,
+    rope_keys,
+)
 
 CLASSES = {
     "LlamaForCausalLM": "llama",
@@ -18,6 +26,7 @@ CLASSES = {
     "MistralForCausalLM": "mistral",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
+    "FalconForCausalLM": "falcon",
 }
 # What transformers assumes where config.json says nothing; None: as many as attention heads.
 _KV_HEADS = {"llama": None, "mistral": 8, "qwen2": 32, "qwen3": 32}
@@ -43,16 +52,16 @@ def from_hf(
     """
     fields = Fields(config, file)
     architecture = _architecture(fields)
-    _refuse_what_is_not_computed(fields)
+    refuse_quantised(fields)
+    if architecture == "falcon":
+        return validated(falcon_config(fields, generation), file)
+    _refuse_other_activations(fields)
     heads = fields.whole("num_attention_heads")
     hidden = fields.whole("hidden_size")
     layers = fields.whole("num_hidden_layers")
-    theta, scaling = _rope(fields)
+    theta, scaling = rope_keys(fields)
     biased = architecture in ("llama", "qwen3") and fields.flag("attention_bias", False)
     one_two = architecture in ("llama", "mistral")
-    eos = fields.tokens("eos_token_id", (2,) if one_two else ())
-    if generation is not None:
-        eos = Fields(generation, "generation_config.json").tokens("eos_token_id", eos)
     return validated(
         ModelConfig(
             architecture=architecture,
@@ -63,7 +72,9 @@ def from_hf(
             num_heads=heads,
             num_kv_heads=fields.whole("num_key_value_heads", _KV_HEADS[architecture] or heads),
             head_dim=_head_dim(fields, architecture, hidden, heads),
-            max_position=_max_position(fields, architecture, scaling),
+            max_position=reach(
+                fields.whole("max_position_embeddings", _MAX_POSITION[architecture]), scaling
+            ),
             norm_eps=fields.number("rms_norm_eps", 1e-6),
             rope_theta=theta,
             rope_scaling=scaling,
@@ -74,8 +85,8 @@ def from_hf(
             qk_norm=architecture == "qwen3",
             tie_embeddings=fields.flag("tie_word_embeddings", False),
             bos_id=fields.token("bos_token_id", 1 if one_two else None),
-            eos_ids=eos,
-            dtype=_dtype(fields),
+            eos_ids=end_tokens(fields, generation, (2,) if one_two else ()),
+            dtype=number_format(fields),
         ),
         file,
     )
@@ -95,15 +106,10 @@ def _architecture(fields: Fields) -> str:
     raise ConfigError(f"{fields.file}: architectures is missing; known are {known}")
 
 
-def _refuse_what_is_not_computed(fields: Fields) -> None:
+def _refuse_other_activations(fields: Fields) -> None:
     activation = fields.values.get("hidden_act")
     if activation not in (None, "silu", "swish"):
         raise fields.refuse("hidden_act", "only silu is computed")
-    if fields.has("quantization_config"):
-        raise fields.refuse(
-            "quantization_config",
-            "quantised weights are not read; use a folder in float32, float16 or bfloat16",
-        )
 
 
 def _head_dim(fields: Fields, architecture: str, hidden: int, heads: int) -> int:
@@ -115,61 +121,6 @@ def _head_dim(fields: Fields, architecture: str, hidden: int, heads: int) -> int
             f"it must be a multiple of num_attention_heads ({heads}) where head_dim is not given",
         )
     return fields.whole("head_dim", max(hidden // heads, 1))
-
-
-def _rope(fields: Fields) -> tuple[float, RopeScaling | None]:
-    """Base of the rotary frequencies and their scaling, from the old keys or the new one."""
-    # transformers 5 writes rope_parameters with the base in it, 4 rope_theta beside rope_scaling.
-    rope = fields.nested("rope_scaling") or fields.nested("rope_parameters")
-    theta = fields.number("rope_theta", 10000.0)
-    partial = fields.number("partial_rotary_factor", 1.0)
-    if partial != 1.0:
-        raise fields.refuse("partial_rotary_factor", "only whole heads are rotated; it must be 1")
-    if rope is None:
-        return theta, None
-    if any(isinstance(value, Mapping) for value in rope.values.values()):
-        raise fields.refuse(
-            rope.prefix.rstrip("."), "one kind of rotary embedding must do for all layers"
-        )
-    if rope.number("partial_rotary_factor", 1.0) != 1.0:
-        raise rope.refuse("partial_rotary_factor", "only whole heads are rotated; it must be 1")
-    return rope.number("rope_theta", theta), _scaling(fields, rope)
-
-
-def _scaling(fields: Fields, rope: Fields) -> RopeScaling | None:
-    key = "rope_type" if rope.has("rope_type") else "type"
-    match rope.values.get(key) or "default":
-        case "default":
-            return None
-        case "linear":
-            return RopeScaling(kind="linear", factor=rope.number("factor"))
-        case "llama3":
-            low, high = rope.number("low_freq_factor"), rope.number("high_freq_factor")
-            if low >= high:
-                raise rope.refuse(
-                    "low_freq_factor", f"it must be below high_freq_factor, which is {high}"
-                )
-            trained = rope.whole(
-                "original_max_position_embeddings", fields.whole("max_position_embeddings")
-            )
-            return RopeScaling(
-                kind="llama3",
-                factor=rope.number("factor"),
-                low_freq_factor=low,
-                high_freq_factor=high,
-                original_max_position=trained,
-            )
-        case _:
-            raise rope.refuse(key, "known are default, linear and llama3")
-
-
-def _max_position(fields: Fields, architecture: str, scaling: RopeScaling | None) -> int:
-    trained = fields.whole("max_position_embeddings", _MAX_POSITION[architecture])
-    # Under linear scaling the key keeps the length before it (transformers' convention, and
-    # Vicuna-16k's file); llama3's files give the length after it.
-    if scaling is not None and scaling.kind == "linear":
-        return int(trained * scaling.factor)
-    return trained
 
 
 def _windows(fields: Fields, architecture: str, layers: int) -> tuple[int | None, ...]:
@@ -209,14 +160,6 @@ def _layer_kinds(fields: Fields, layers: int) -> list[str]:
     if len(kinds) != layers:
         raise fields.refuse("layer_types", f"it must name each of the {layers} layers")
     return kinds
-
-
-def _dtype(fields: Fields) -> str:
-    key = "dtype" if fields.has("dtype") else "torch_dtype"
-    name = fields.values.get(key) or "float32"
-    if not isinstance(name, str) or name.removeprefix("torch.") not in DTYPES:
-        raise fields.refuse(key, f"it must be one of {', '.join(DTYPES)}")
-    return name.removeprefix("torch.")
 
 
 def to_hf(config: ModelConfig) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 The layers are fairscale's column- and row-parallel linears and its vocabulary-parallel embedding,
 partitioned, gathered and reduced by its own functions. Two things differ, and both are about
 memory: fairscale's constructors build the whole matrix on every rank to cut a shard from it, so
-ours leave the weight to `fill`; and on CPU the product runs on a weight that is packed once into
-oneDNN's own layout (0.8 of the memory's bandwidth where a plain product reaches 0.6).
+ours leave the weight to `fill`; and on CPU the product is oneDNN's, on a weight that is packed once
+into its own layout (0.8 of the memory's bandwidth where a plain product reaches 0.6).
 """
 
 from __future__ import annotations
@@ -38,6 +38,27 @@ class Group:
     rank: int
     degree: int
     device: torch.device
+
+
+@dataclass(frozen=True, slots=True)
+class HeadShare:
+    """This rank's attention heads: its query heads and the kv heads that those look at."""
+
+    first: int
+    heads: int
+    first_kv: int
+    kv_heads: int
+
+
+def share_heads(heads: int, kv_heads: int, group: Group) -> HeadShare:
+    """Divide heads among the ranks; where there are more ranks than kv heads, neighbours keep
+    copies of the same one. Raises ValueError where neither can be.
+    """
+    mine = divide(heads, group.degree)
+    if kv_heads < group.degree and group.degree % kv_heads == 0:
+        return HeadShare(group.rank * mine, mine, group.rank * kv_heads // group.degree, 1)
+    mine_kv = divide(kv_heads, group.degree)
+    return HeadShare(group.rank * mine, mine, group.rank * mine_kv, mine_kv)
 
 
 def join_group(device: torch.device) -> Group:
@@ -80,22 +101,25 @@ class _Product:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, pack: bool) -> None:
         self.bias = bias
-        self.packed = pack and weight.device.type == "cpu" and _has_onednn(weight.dtype)
+        # Packed or not, it gives a row the same bits whatever is beside it. F.linear does not.
+        self.onednn = weight.device.type == "cpu" and _has_onednn(weight.dtype)
         self.weight = (
-            torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()) if self.packed else weight
+            torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+            if pack and self.onednn
+            else weight
         )
-        # Its float32 kernel sums a lone row in another order than several: see __call__.
-        self.pad_lone_row = self.packed and weight.dtype == torch.float32
+        # But its float32 kernel sums a lone row in another order than several: see __call__.
+        self.pad_lone_row = self.onednn and weight.dtype == torch.float32
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.packed:
+        if not self.onednn:
             return F.linear(x, self.weight, self.bias)
         if self.pad_lone_row and x.shape[0] == 1:
             # Two rows, so that a request gives the same bits alone and among others.
-            return self._packed(x.expand(2, -1).contiguous())[:1]
-        return self._packed(x)
+            return self._multiply(x.expand(2, -1).contiguous())[:1]
+        return self._multiply(x)
 
-    def _packed(self, x: torch.Tensor) -> torch.Tensor:
+    def _multiply(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
             x, self.weight, self.bias, "none", [], ""
         )
@@ -158,8 +182,20 @@ class RowLinear(RowParallelLinear):  # type: ignore[misc]
         self._bias = bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._complete(self._partial(x))
+
+    def plus(self, x: torch.Tensor, other: RowLinear, other_x: torch.Tensor) -> torch.Tensor:
+        """self(x) + other(other_x), with one exchange between the ranks instead of two."""
+        y = self._complete(self._partial(x).add_(other._partial(other_x)))
+        return y if other._bias is None else y + other._bias
+
+    def _partial(self, x: torch.Tensor) -> torch.Tensor:
+        """This rank's part of the sum."""
         assert self._product is not None, "fill() comes first"
-        y: torch.Tensor = self._product(x)
+        return self._product(x)
+
+    def _complete(self, y: torch.Tensor) -> torch.Tensor:
+        """All ranks' parts and the bias."""
         if self._divided:
             y = reduce_from_model_parallel_region(y)
         return y if self._bias is None else y + self._bias

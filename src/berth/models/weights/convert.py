@@ -155,7 +155,7 @@ def _refuse_uneven(config: ModelConfig, shards: int) -> None:
     }
     for what, size in sizes.items():
         if shards < 1 or size % shards:
-            possible = [d for d in config.degrees() if config.hidden_size % d == 0]
+            possible = [d for d in config.degrees() if all(n % d == 0 for n in sizes.values())]
             raise ConfigError(
                 f"{shards} shards do not divide the {what} ({size}); possible are "
                 f"{', '.join(map(str, possible))}"

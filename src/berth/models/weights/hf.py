@@ -10,7 +10,7 @@ import torch
 from berth.models.config import ConfigError, ModelConfig
 from berth.models.config_fields import read_json
 from berth.models.weights.files import Entry, dtype_complaint
-from berth.models.weights.names import EMBEDDING, HEAD
+from berth.models.weights.names import HEAD, embedding_name
 from berth.models.weights.safetensors_file import SafetensorsFile
 from berth.models.weights.source import WeightError
 
@@ -22,12 +22,14 @@ class SafetensorsSource:
     """A Hugging Face folder. `read` gives a view of the mapped file, whatever the slice.
 
     Where the embedding is tied, lm_head.weight is the embedding, as in transformers, whatever the
-    files hold under that name.
+    files hold under that name. Of two names for the same bytes some writers keep only the head's:
+    the embedding is then found there.
     """
 
     def __init__(self, folder: Path, config: ModelConfig) -> None:
         """Raises: WeightError for a file that is missing or torn, ConfigError for the index."""
         self.config = config
+        self._embedding = embedding_name(config)
         self._files: dict[str, SafetensorsFile] = {}
         self._where: dict[str, str] = {}  # tensor: file
         if (folder / _INDEX).is_file() and not (folder / _SINGLE).is_file():
@@ -36,7 +38,7 @@ class SafetensorsSource:
                 if file not in self._files:
                     self._files[file] = SafetensorsFile(folder / file, name)
         else:
-            for path in _unindexed(folder):
+            for path in _unindexed(folder, self._embedding):
                 opened = self._files[path.name] = SafetensorsFile(path)
                 for name in opened.entries:
                     if name in self._where:
@@ -78,7 +80,10 @@ class SafetensorsSource:
             file.close()
 
     def _stored(self, name: str) -> str:
-        return EMBEDDING if name == HEAD and self.config.tie_embeddings else name
+        if not self.config.tie_embeddings or name not in (HEAD, self._embedding):
+            return name
+        alone = HEAD in self._where and self._embedding not in self._where
+        return HEAD if alone else self._embedding
 
     def _find(self, name: str) -> tuple[SafetensorsFile, Entry]:
         stored = self._stored(name)
@@ -103,11 +108,11 @@ def _weight_map(path: Path) -> dict[str, str]:
     return where
 
 
-def _unindexed(folder: Path) -> list[Path]:
+def _unindexed(folder: Path, expected: str) -> list[Path]:
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
     paths = sorted(folder.glob("*.safetensors"))
     paths = [path for path in paths if not path.name.startswith("consolidated")]
     if not paths:
-        raise WeightError(EMBEDDING, _SINGLE, "the file is missing")
+        raise WeightError(expected, _SINGLE, "the file is missing")
     return paths

@@ -1,8 +1,8 @@
 """What a model's loader asks of a folder of weights, whatever its layout.
 
-Tensors are named as in Hugging Face's Llama ("model.layers.0.self_attn.q_proj.weight"); a source
-of another layout translates. Nothing is read before it is asked for, and what was read can be
-released, so that loading needs little more memory than the result.
+Tensors are named as in Hugging Face's layout ("model.layers.0.self_attn.q_proj.weight"; names.py
+lists them); a source of another layout translates. Nothing is read before it is asked for, and what
+was read can be released, so that loading needs little more memory than the result.
 """
 
 from __future__ import annotations
