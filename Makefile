@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MODEL ?=
 PORT ?= 5000
 
-.PHONY: run install install-test test lint unit docs bench clean
+.PHONY: run install test lint unit docs bench gpu-fit clean
 
 run: $(VENV)/.serve  ## install what serving needs, and serve MODEL (the built-in one by default)
 	$(BIN)/berth serve $(MODEL) --port $(PORT)
@@ -41,10 +41,17 @@ unit: $(VENV)/.test
 
 docs: $(VENV)/.test  ## write the generated pages anew
 	$(BIN)/python -m berth.server.openapi > api/openapi.json
+	$(BIN)/python -m berth.presets.page > docs/models.md
+	$(BIN)/python -m berth.presets.schema presets
+	$(BIN)/python -m berth.cli.fit_measure page
 
 bench: $(VENV)/.test  ## measure Berth and its rivals on this machine; see docs/benchmarks
 	$(BIN)/python -m benchmarks.main
 	$(BIN)/python -m benchmarks.falcon
+
+gpu-fit: $(VENV)/.test  ## measure what engines take of this machine's GPU, beside what fit says
+	$(BIN)/python -m berth.cli.fit_measure gpu
+	$(BIN)/python -m berth.cli.fit_measure page
 
 clean:
 	rm -rf $(VENV) build *.egg-info src/*.egg-info

@@ -89,7 +89,8 @@ class Server:
 
     def _is_rank(self, entry: Path) -> bool:
         words = (entry / "cmdline").read_bytes().split(b"\0")
-        if b"berth.engine" not in words or b"torch.distributed.run" in words:
+        modules = {b"berth.engine", b"berth.runtimes.transformers"}
+        if not modules & set(words) or b"torch.distributed.run" in words:
             return False
         return self._is_ours(int(entry.name))
 

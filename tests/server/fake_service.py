@@ -96,7 +96,12 @@ class FakeGeneration:
             logprobs += piece.logprobs
             tokens, reason = piece.tokens, piece.finish_reason
         assert reason is not None
-        return Answer(text, reason, self.prompt_tokens, tokens, self.cached_tokens, logprobs)
+        others = tuple(
+            Answer(other, "length", self.prompt_tokens, tokens, 0) for other in self.service.others
+        )
+        return Answer(
+            text, reason, self.prompt_tokens, tokens, self.cached_tokens, logprobs, others
+        )
 
 
 class FakeService:
@@ -116,6 +121,8 @@ class FakeService:
         self.fail_at: int | None = None
         self.failure: ServingError | Exception = RuntimeError("unset")
         self.pause = 0.0  # seconds before each token
+        self.others: tuple[str, ...] = ()  # further sequences of every answer
+        self.refusal: ServingError | None = None  # of every request
         self.generations: list[FakeGeneration] = []
 
     def health(self) -> Health:
@@ -137,6 +144,8 @@ class FakeService:
     def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> FakeGeneration:
         if not self.state.ready:
             raise Unavailable("The model is still loading.", self.retry_after)
+        if self.refusal is not None:
+            raise self.refusal
         check_prompt(prompt, _VOCABULARY)
         sampling_params(
             options,

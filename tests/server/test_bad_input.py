@@ -142,7 +142,8 @@ def test_unknown_routes_are_404_in_fastapis_shape(one_client: AppClient, path: s
 _NAMES = (
     "prompts prompt parameters stream input_data input_string messages role content model n stop "
     "max_tokens max_gen_len temperature top_p top_k seed logprobs top_logprobs logit_bias echo "
-    "stream_options include_usage response_format tools suffix best_of type text"
+    "stream_options include_usage response_format tools suffix best_of type text max_length "
+    "num_beams num_return_sequences bad_words_ids eos_token_id do_sample early_stopping typical_p"
 )
 _KEYS = st.sampled_from(_NAMES.split())
 _SCALARS = (

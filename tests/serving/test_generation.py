@@ -143,3 +143,31 @@ def test_an_innocent_bystander_is_never_given_up() -> None:
         request.lost_engine(to_blame=False)
     assert request.error is None
     assert not request.suspect
+
+
+def test_further_sequences_of_a_beam_search_come_with_the_first() -> None:
+    async def main() -> None:
+        request = ModelGeneration(
+            1,
+            "r",
+            [1, 5, 6],
+            SamplingParams(max_tokens=9),
+            OutputText(SENTENCEPIECE),
+            now=0.0,
+            echo=False,
+            output_hidden=False,
+            on_end=lambda _: None,
+            others=[OutputText(SENTENCEPIECE), OutputText(SENTENCEPIECE)],
+        )
+        request.receive(delta(TOKENS[:1], "stop", index=2))
+        request.receive(delta(TOKENS[:2], "length", index=1))
+        assert not request.ended
+        assert request.emitted == []
+        request.receive(delta(TOKENS, "length"))
+        answer = await request.answer()
+        assert answer.text == "Hello world"
+        assert [other.finish_reason for other in answer.others] == ["length", "stop"]
+        assert all("Hello world".startswith(other.text) for other in answer.others)
+        assert request.output_tokens == len(TOKENS) + 3
+
+    run(main())

@@ -80,6 +80,15 @@ def test_several_nodes_share_the_ranks() -> None:
     assert settings.local_ranks(4) == range(2, 4)
 
 
+def test_the_engine_that_is_named_is_started() -> None:
+    for kind, module in (
+        ("native", "berth.engine"),
+        ("transformers", "berth.runtimes.transformers"),
+    ):
+        config = EngineConfig(model="/models/x", socket="/run/x.sock", engine=kind)
+        assert engine_command(LaunchConfig(), config)[1:3] == ["-m", module]
+
+
 def test_what_cannot_be_started_is_refused_before() -> None:
     with pytest.raises(ValueError, match="address and port of node 0"):
         LaunchConfig(nnodes=2)

@@ -12,6 +12,8 @@ from berth import __version__
 _COMMANDS = {
     "serve": ("berth.cli.serve", "Serve a model over HTTP."),
     "chat": ("berth.cli.chat", "Talk to a served model in the terminal."),
+    "fit": ("berth.cli.fit", "Say whether a model fits a machine, before anything is paid for."),
+    "check": ("berth.cli.check", "Say whether a model can be placed in the cluster now."),
     "pull": ("berth.cli.pull", "Download a model's weights."),
     "presets": ("berth.cli.presets", "List the catalogue of models, or show one."),
     "convert": ("berth.cli.convert", "Convert weights between Meta's and Hugging Face's layout."),

@@ -15,14 +15,17 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from berth.presets.catalogue import PresetError, find_preset
-from berth.protocol.config import Device, Dtype, EngineConfig
+from berth.presets.catalogue import PresetError
+from berth.presets.hub_files import PullError
+from berth.presets.resolve import ResolvedModel, locate, resolve_model
+from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, EngineKind
 from berth.server.auth import bind_host, parse_api_keys
 from berth.server.logs import configure_logging
 from berth.server.metrics import Metrics
 from berth.server.run import CannotListen, run, serve_model
 from berth.server.settings import ServerSettings
 from berth.server.worker_node import serve_worker
+from berth.serving.engine_choice import engine_of_folder
 from berth.serving.launch import LaunchConfig
 from berth.serving.model_service import ModelService
 from berth.serving.open_model import ServingConfig, open_model
@@ -119,9 +122,44 @@ _ENGINE = [
     ),
     click.option("--no-prefix-caching", is_flag=True, help="Share no blocks between prompts."),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads of a rank."),
-    click.option("--chat-template", help="llama-2, plain or jinja.  [default: the model's own]"),
+    click.option(
+        "--chat-template",
+        help="One of Berth's, or jinja for the folder's.  [default: the model's own]",
+    ),
     click.option("--tokenizer", "--tokenizer_path", help="File, where it is not with the weights."),
     click.option("--ckpt_dir", hidden=True, help="The weights, as KAITO's images name them."),
+]
+_RUNTIME = [
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", *get_args(EngineKind)]),
+        default="auto",
+        help="[default: native where it knows the architecture, transformers elsewhere]",
+    ),
+    click.option(
+        "--trust-remote-code",
+        is_flag=True,
+        help="Run Python files of the model's folder, with all your rights. Read them first.",
+    ),
+    click.option(
+        "--disable_trust_remote_code",
+        is_flag=True,
+        hidden=True,
+        help="As KAITO's images say it; here it is off already.",
+    ),
+    click.option(
+        "--load-in-8bit",
+        "--load_in_8bit",
+        is_flag=True,
+        help="Quantise while loading (transformers engine, NVIDIA GPU).",
+    ),
+    click.option("--load-in-4bit", "--load_in_4bit", is_flag=True, help="The same in 4 bits."),
+    click.option(
+        "--device-map",
+        type=click.Choice(get_args(DeviceMap)),
+        default="auto",
+        help="How the transformers engine spreads a model over several GPUs.",
+    ),
 ]
 _PARALLEL = [
     click.option(
@@ -147,9 +185,9 @@ _PARALLEL = [
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("model", required=False)
-@_options(_HTTP, _ENGINE, _PARALLEL)
+@_options(_HTTP, _ENGINE, _RUNTIME, _PARALLEL)
 def serve(model: str | None, **options: Any) -> None:
-    """Serve MODEL over HTTP: a preset of the catalogue, or a folder of weights.
+    """Serve MODEL over HTTP: a preset of the catalogue, a folder of weights, or a hub id.
 
     Without MODEL it is the small built-in one, pocket. A folder holds either Meta's files
     (consolidated.NN.pth, params.json, tokenizer.model) or Hugging Face's (*.safetensors,
@@ -162,7 +200,7 @@ def serve(model: str | None, **options: Any) -> None:
     configure_logging(cast(Literal["text", "json"], options["log_format"]), level)
     try:
         serving, settings = _decide(model, options)
-    except (PresetError, TokenizerError, ValueError) as error:
+    except (PresetError, PullError, TokenizerError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     try:
         sys.exit(run(_serve(serving, settings)))
@@ -172,7 +210,7 @@ def serve(model: str | None, **options: Any) -> None:
 
 def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, ServerSettings]:
     """Everything the owner said, as two frozen objects. Raises what is wrong with it."""
-    folder, model_id, template = _find(model or options["ckpt_dir"] or "pocket")
+    found = _find(model or options["ckpt_dir"] or "pocket")
     keys = parse_api_keys(os.environ.get("BERTH_API_KEY"))
     settings = ServerSettings(
         host=bind_host(options["host"], keys),
@@ -185,6 +223,7 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         model_aliases=options["alias"],
         log_format=options["log_format"],
     )
+    kind = _engine_kind(found.path, options)
     address, port = _endpoint(options["rdzv_endpoint"])
     launch = LaunchConfig(
         nnodes=options["nnodes"],
@@ -194,8 +233,9 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         hang_timeout=options["hang_timeout"],
     )
     engine = EngineConfig(
-        model=str(folder),
+        model=str(found.path),
         socket="",  # the supervisor makes one for each start
+        engine=kind,
         tokenizer=options["tokenizer"],
         device=options["device"],
         dtype=options["dtype"],
@@ -207,11 +247,16 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         memory_fraction=options["memory_fraction"],
         prefix_caching=not options["no_prefix_caching"],
         degree=options["degree"],
+        trust_remote_code=options["trust_remote_code"],
+        load_in_8bit=options["load_in_8bit"],
+        load_in_4bit=options["load_in_4bit"],
+        device_map=options["device_map"],
     )
     serving = open_model(
         engine,
-        model_id=options["model_id"] or model_id,
-        template=options["chat_template"] or template,
+        model_id=options["model_id"] or found.name,
+        template=options["chat_template"],
+        fallback_template=found.template,
         launch=launch,
         max_waiting=options["max_waiting"],
         request_timeout=options["request_timeout"],
@@ -219,17 +264,32 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
     return serving, settings
 
 
-def _find(model: str) -> tuple[Path, str, str | None]:
-    """Folder, name and chat template (None: the folder's own) of a preset or a folder."""
-    folder = Path(model)
-    if folder.is_dir():
-        return folder, folder.resolve().name, None
-    if "/" in model:
-        raise ValueError(f"there is no folder {model}")
-    preset = find_preset(model)
-    if preset.weights is None:
-        raise ValueError(f"the weights of {model} are not part of the catalogue; name their folder")
-    return preset.weights, preset.name, preset.template
+def _engine_kind(folder: Path, options: dict[str, Any]) -> EngineKind:
+    """The engine for this folder. Raises what contradicts itself, or what the engine cannot do."""
+    if options["trust_remote_code"] and options["disable_trust_remote_code"]:
+        raise ValueError("--trust-remote-code and --disable_trust_remote_code exclude each other")
+    if options["load_in_8bit"] and options["load_in_4bit"]:
+        raise ValueError("--load-in-8bit and --load-in-4bit exclude each other")
+    quantise = options["load_in_8bit"] or options["load_in_4bit"]
+    kind = engine_of_folder(folder, options["engine"], quantise=quantise)
+    if kind == "transformers" and (options["degree"] > 1 or options["nnodes"] > 1):
+        raise ValueError(
+            "the transformers engine is one process on one node, which spreads a model over that "
+            "node's GPUs by itself (--device-map); leave --degree and --nnodes out"
+        )
+    return kind
+
+
+def _find(model: str) -> ResolvedModel:
+    """The model's folder, pulled on first use. Raises PresetError, PullError or ValueError."""
+    if not Path(model).exists():
+        preset, _ = locate(model)
+        if preset is not None and preset.engine == "none":
+            raise ValueError(f"no engine serves {preset.name} yet: {preset.reason}")
+    resolved = resolve_model(model)
+    if not resolved.path.is_dir():
+        raise ValueError(f"{resolved.path} is one file; no engine of ours reads GGUF yet")
+    return resolved
 
 
 def _endpoint(text: str | None) -> tuple[str | None, int | None]:

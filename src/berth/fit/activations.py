@@ -48,6 +48,14 @@ class Step:
     tokens: int  # positions computed
     sequences: int
     context: int  # tokens of the longest sequence
+    # Tokens of all sequences that decode gathers from the cache at once; None: every sequence
+    # padded to the longest.
+    gather: int | None = None
+
+    @property
+    def gathered(self) -> int:
+        padded = self.sequences * ceil_div(self.context, 16) * 16
+        return padded if self.gather is None else min(padded, max(self.gather, self.context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ def batch_tokens(engine: EngineName, device_total: int, given: int | None) -> in
 
 def activation_bytes(
     numbers: ModelNumbers,
-    layers: Iterable[Layer],
+    layers: Iterable[tuple[Layer, int]],
     step: Step,
     *,
     engine: EngineName,
@@ -83,7 +91,7 @@ def activation_bytes(
     element: Fraction,
 ) -> int:
     """The widest live set of a step over `layers`, logits apart."""
-    widths = {_widths(numbers.hidden, layer, degree) for layer in set(layers)}
+    widths = {_widths(numbers.hidden, layer, degree) for layer, _ in layers}
     if engine == "native":
         one = _native_gpu if kind == "gpu" else _native_cpu
     elif engine == "vllm":
@@ -106,8 +114,10 @@ def logits_bytes(
 ) -> int:
     """Logits and what sampling makes of them, on rank 0 of the last stage."""
     if engine == "native":
-        copies = 1 if degree == 1 else 2 + Fraction(1, degree)  # part, gathered parts, joined
-        rows = step.sequences * (ceil_bytes(vocabulary, element * copies) + vocabulary * _SAMPLER_BYTES)
+        copies = 1 if degree == 1 else 2  # the ranks' parts, and joined
+        rows = step.sequences * (
+            ceil_bytes(vocabulary, element * copies) + vocabulary * _SAMPLER_BYTES
+        )
         # A prompt whose logprobs are asked for: a row for each position of the step.
         echo = ceil_bytes(step.tokens * vocabulary, element * copies) + 3 * vocabulary * _FLOAT32
         return max(rows, echo)
@@ -122,7 +132,7 @@ def logits_bytes(
 
 
 def score_bytes(
-    layers: Iterable[Layer], step: Step, *, degree: int, kind: Literal["gpu", "cpu"]
+    layers: Iterable[tuple[Layer, int]], step: Step, *, degree: int, kind: Literal["gpu", "cpu"]
 ) -> int:
     """Native engine on a GPU: the scores that grouped attention with a mask builds in full.
 
@@ -134,7 +144,7 @@ def score_bytes(
     if kind == "cpu":
         return 0
     worst = 0
-    for layer in set(layers):
+    for layer, _ in layers:
         mixer = layer.mixer
         if not isinstance(mixer, Attention) or mixer.kv_heads == mixer.heads:
             continue
@@ -143,7 +153,7 @@ def score_bytes(
         rows = min(step.tokens, step.context)
         repeated = 2 * heads * mixer.head_dim * _FLOAT32
         prefill = reach * (2 * heads * rows * _FLOAT32 + repeated) if step.context > rows else 0
-        decode = step.sequences * step.context * repeated
+        decode = step.gathered * repeated
         worst = max(worst, prefill, decode)
     return worst
 
@@ -218,10 +228,9 @@ def _native_gpu(w: _Widths, step: Step, element: Fraction) -> int:
     attention = ceil_bytes(
         t * (held + w.hidden + w.fused + 2 * w.out) + ceil_div(3 * step.context * w.kv, 2), element
     ) + (rows * step.context if step.context > rows else 0)
-    padded = ceil_div(step.context, 16) * 16
     decode = ceil_bytes(
         step.sequences * (held + w.hidden + w.fused + 2 * w.out)
-        + ceil_div(3 * step.sequences * padded * w.kv, 2),
+        + ceil_div(3 * step.gathered * w.kv, 2),
         element,
     )
     mlp = ceil_bytes(t * (held + w.hidden + 4 * w.feed_forward), element)

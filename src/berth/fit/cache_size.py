@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from fractions import Fraction
 
 from berth.fit.request import EngineName
@@ -23,7 +22,7 @@ _STATE_BYTES = Fraction(4)  # recurrent states are kept in float32
 
 
 def cache_bytes(
-    layers: Sequence[Layer],
+    layers: Iterable[tuple[Layer, int]],
     *,
     degree: int,
     context: int,
@@ -35,12 +34,12 @@ def cache_bytes(
     """Bytes of one rank's cache for `concurrency` sequences of `context` tokens.
 
     Args:
-        layers: those of the rank's pipeline stage.
+        layers: those of the rank's pipeline stage, each kind with its count.
         element: bytes of a cached element.
         batch_tokens: positions of one step; a sliding window keeps that many besides itself.
     """
     total = 0
-    for layer, count in Counter(layers).items():
+    for layer, count in layers:
         tokens = kept_tokens(layer, context, engine, batch_tokens)
         per_token = elements_per_token(layer, degree)
         one = ceil_bytes(tokens * per_token, element) + _state_bytes(layer, degree, element)
@@ -48,11 +47,10 @@ def cache_bytes(
     return total * concurrency
 
 
-def bytes_per_token(layers: Sequence[Layer], degree: int, element: Fraction) -> int:
+def bytes_per_token(layers: Iterable[tuple[Layer, int]], degree: int, element: Fraction) -> int:
     """Bytes that one more token adds on one rank, while it is within every window."""
     return sum(
-        count * ceil_bytes(elements_per_token(layer, degree), element)
-        for layer, count in Counter(layers).items()
+        count * ceil_bytes(elements_per_token(layer, degree), element) for layer, count in layers
     )
 
 

@@ -30,7 +30,9 @@ class Scheme:
     head: Packer | None = None  # of the output head, where it differs
 
 
-def tensor_bytes(shape: tuple[int, ...], dtype_class: str, dtype: Fraction, scheme: Scheme | None) -> int:
+def tensor_bytes(
+    shape: tuple[int, ...], dtype_class: str, dtype: Fraction, scheme: Scheme | None
+) -> int:
     """Bytes of one tensor (or of a rank's part of it).
 
     Args:

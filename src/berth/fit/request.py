@@ -15,7 +15,7 @@ EngineName = Literal["native", "vllm", "transformers", "llamacpp"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 DTYPES = ("float32", "bfloat16", "float16")
 
-# What the native engine's one module computes; see berth.models.
+# What the native engine computes; see berth.models.registry.
 NATIVE_ARCHITECTURES = frozenset(
     {
         "LlamaForCausalLM",
@@ -23,6 +23,7 @@ NATIVE_ARCHITECTURES = frozenset(
         "MistralForCausalLM",
         "Qwen2ForCausalLM",
         "Qwen3ForCausalLM",
+        "FalconForCausalLM",
     }
 )
 # Of the device's memory that an engine may take. vLLM's is its own default since 0.2x; what the
@@ -64,6 +65,8 @@ class FitRequest:
     pipeline: int | None = None
     batch_tokens: int | None = None  # positions of one step; None: the engine's default
     memory_fraction: float | None = None  # of the device's memory that the engine may take
+    # Native engine on a GPU: tokens that decode gathers at once; None: all sequences, padded.
+    gather_tokens: int | None = None
     # Bytes of the checkpoint's tensors as its safetensors headers say, where they were read.
     stored_bytes: int | None = None
 
@@ -145,6 +148,11 @@ class FitRequest:
     def resolved_dtype(self) -> str:
         if self.dtype != "auto":
             return self.dtype
+        return self.stored_dtype
+
+    @property
+    def stored_dtype(self) -> str:
+        """Of the checkpoint's tensors that are not quantised."""
         stored = self.model.dtype
         return stored if stored in DTYPES else "bfloat16"
 

@@ -39,7 +39,13 @@ class Overhead:
 
 
 def runtime_overhead(
-    engine: EngineName, kind: Literal["gpu", "cpu"], degree: int, layers: int, large: bool
+    engine: EngineName,
+    kind: Literal["gpu", "cpu"],
+    *,
+    tensor: int,
+    pipeline: int,
+    layers: int,
+    large: bool,
 ) -> Overhead:
     """What the process, its libraries and the device's context take on one rank.
 
@@ -48,8 +54,10 @@ def runtime_overhead(
         large: a device of 70 GiB and more, for which vLLM captures more graphs.
     """
     total = overhead(engine, kind, "base")
-    if degree > 1:
+    if tensor > 1:
         total = total.plus(overhead(engine, kind, "parallel"))
+    if pipeline > 1:
+        total = total.plus(overhead(engine, kind, "pipeline"))
     if (engine, kind, "layer") in _table():
         total = total.plus(overhead(engine, kind, "layer").times(layers * (2 if large else 1)))
     return total

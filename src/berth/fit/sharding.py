@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
-from berth.fit.quantization import tensor_bytes
+from berth.fit.quantization import Scheme, tensor_bytes
 from berth.fit.request import FitRequest
-from berth.fit.units import ceil_div
+from berth.fit.units import ELEMENT_BYTES, ceil_div
 from berth.presets.numbers import Layer, ModelNumbers, Tensor, tensors
 
 # vLLM pads the vocabulary to a multiple of this before it is divided.
@@ -48,20 +49,16 @@ class Kind:
     part: str  # what a message calls the units: "heads", "kv heads" …
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # equal where it is the same: a cheap key
 class Outline:
     """A model's tensors, counted by kind."""
 
     first: tuple[tuple[Kind, int], ...]  # of no layer, before the layers
     last: tuple[tuple[Kind, int], ...]
-    layers: tuple[tuple[tuple[Kind, int], ...], ...]  # of each layer; equal ones are one object
-    kinds: frozenset[Kind]
-
-    def all(self) -> Counter[Kind]:
-        total: Counter[Kind] = Counter()
-        for group in (self.first, self.last, *self.layers):
-            total.update(dict(group))
-        return total
+    parts: frozenset[tuple[str, int]]  # what is split, and into how many pieces it can be
+    unique: tuple[Layer, ...]  # the layers that differ
+    tensors: tuple[tuple[tuple[Kind, int], ...], ...]  # of each of those
+    which: tuple[int, ...]  # of each layer, its place in `unique`
 
 
 @lru_cache(maxsize=256)
@@ -78,20 +75,26 @@ def outline(numbers: ModelNumbers) -> Outline:
             last[kind] += 1
         else:
             first[kind] += 1
-    frozen = [tuple(group.items()) for group in layers]
-    kinds = {kind for group in (first, last, *layers) for kind in group}
+    places: dict[Layer, int] = {}
+    which = tuple(places.setdefault(layer, len(places)) for layer in numbers.layers)
+    groups = tuple(layers[which.index(place)] for place in range(len(places)))
     return Outline(
         tuple(first.items()),
         tuple(last.items()),
-        tuple({group: group for group in frozen}[group] for group in frozen),
-        frozenset(kinds),
+        frozenset(
+            (kind.part, kind.units)
+            for group in (first, last, *groups)
+            for kind in group
+            if kind.shard is not None
+        ),
+        tuple(places),
+        tuple(tuple(group.items()) for group in groups),
+        which,
     )
 
 
 def _kind(tensor: Tensor) -> Kind:
-    return Kind(
-        tensor.shape, tensor.shard, tensor.units, tensor.dtype, tensor.is_kv, _part(tensor)
-    )
+    return Kind(tensor.shape, tensor.shard, tensor.units, tensor.dtype, tensor.is_kv, _part(tensor))
 
 
 def _part(tensor: Tensor) -> str:
@@ -111,26 +114,22 @@ def _part(tensor: Tensor) -> str:
     return "intermediate size"
 
 
-def conflicts(numbers: ModelNumbers, layout: Layout, engine: str) -> list[str]:
+def conflicts(plan: Outline, layout: Layout, engine: str) -> list[str]:
     """Why this layout is impossible, in words; empty where it is possible."""
     found = [
         f"{units} {part} are not divisible by tensor-parallel degree {layout.tensor}"
-        for part, units in sorted(
-            {(kind.part, kind.units) for kind in outline(numbers).kinds if kind.shard is not None}
-        )
+        for part, units in sorted(plan.parts)
         if not _divides(part, units, layout.tensor, engine)
     ]
-    if layout.pipeline > len(numbers.layers):
-        found.append(f"{layout.pipeline} pipeline stages are more than {len(numbers.layers)} layers")
+    if layout.pipeline > len(plan.which):
+        found.append(f"{layout.pipeline} pipeline stages are more than {len(plan.which)} layers")
     return found
 
 
 def _divides(part: str, units: int, degree: int, engine: str) -> bool:
     if units % degree == 0:
         return True
-    if engine == "native":
-        return False
-    if part == "vocabulary":
+    if part == "vocabulary" and engine != "native":
         return padded_vocabulary(units, engine) % degree == 0
     # Every rank needs a kv head; where there are fewer, several ranks keep a copy of the same.
     return part == "kv heads" and degree % units == 0
@@ -143,14 +142,14 @@ def padded_vocabulary(vocabulary: int, engine: str) -> int:
     return ceil_div(vocabulary, _VLLM_VOCABULARY) * _VLLM_VOCABULARY
 
 
-def feasible_degrees(numbers: ModelNumbers, engine: str, up_to: int) -> list[int]:
+def feasible_degrees(plan: Outline, engine: str, up_to: int) -> list[int]:
     """The tensor-parallel degrees from 1 to `up_to` that are possible."""
-    return [d for d in range(1, up_to + 1) if not conflicts(numbers, Layout(d), engine)]
+    return [d for d in range(1, up_to + 1) if not conflicts(plan, Layout(d), engine)]
 
 
 def part_of(kind: Kind, degree: int, engine: str) -> tuple[int, ...]:
     """Shape of one rank's part of a tensor."""
-    if kind.shard is None or degree == 1 and kind.part != "vocabulary":
+    if kind.shard is None or (degree == 1 and kind.part != "vocabulary"):
         return kind.shape
     size = kind.shape[kind.shard]
     if kind.part == "vocabulary":
@@ -182,37 +181,74 @@ class Stage:
 
     index: int
     last: bool  # computes logits
-    layers: tuple[Layer, ...]
+    layers: tuple[tuple[Layer, int], ...]  # each kind and how many of it
     weight_bytes: int  # of one rank
     largest: int  # bytes of the rank's largest tensor, which a loader holds twice
 
 
-def stages(request: FitRequest, layout: Layout) -> list[Stage]:
+def stages(request: FitRequest, plan: Outline, layout: Layout) -> list[Stage]:
     """The stages of a possible layout, with what their weights take on each rank.
 
     Where the checkpoint's own sizes were read, what our tensors do not explain (a vision tower,
-    say, that no number of config.json tells of) is on every rank of the first stage.
+    say, that no number of config.json tells of) is on every rank of the first stage, and a
+    packing that we do not know shrinks all tensors alike.
     """
-    plan = outline(request.model)
-    surplus = _surplus(request, plan)
-    ranges = stage_layers(len(request.model.layers), layout.pipeline)
+    known = _checkpoint(request, plan)
+    sizes = _sizes(plan, layout.tensor, request.engine, request.element, request.scheme)
+    ranges = stage_layers(len(plan.which), layout.pipeline)
     result = []
     for index, layers in enumerate(ranges):
-        groups = [plan.layers[i] for i in layers]
+        counts = Counter(plan.which[i] for i in layers)
+        parts = [sizes.layers[place] for place in counts for _ in range(counts[place])]
         last = index == len(ranges) - 1
         if index == 0:
-            groups.append(plan.first)
+            parts.append(sizes.first)
         if last:
-            groups.append(plan.last)
+            parts.append(sizes.last)
             if request.model.tied and layout.pipeline > 1:
-                groups.append(_embedding(plan))  # the head's stage has a copy
-        total, largest = _group_bytes(request, groups, layout.tensor)
+                parts.append(sizes.embedding)  # the head's stage has a copy
+        total = known.scaled(sum(part.bytes for part in parts))
         if index == 0:
-            total += surplus
-        result.append(
-            Stage(index, last, tuple(request.model.layers[i] for i in layers), total, largest)
-        )
+            total += known.surplus
+        kinds = tuple((plan.unique[place], count) for place, count in counts.items())
+        largest = max(part.largest for part in parts)
+        result.append(Stage(index, last, kinds, total, largest))
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """Bytes of a group of tensors on one rank, and of the largest of them."""
+
+    bytes: int
+    largest: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    first: _Size
+    last: _Size
+    embedding: _Size
+    layers: tuple[_Size, ...]  # of each of Outline.unique
+
+
+@lru_cache(maxsize=4096)
+def _sizes(
+    plan: Outline, degree: int, engine: str, element: Fraction, scheme: Scheme | None
+) -> _Sizes:
+    def size(group: tuple[tuple[Kind, int], ...]) -> _Size:
+        each = [
+            (tensor_bytes(part_of(kind, degree, engine), kind.dtype, element, scheme), count)
+            for kind, count in group
+        ]
+        return _Size(sum(b * n for b, n in each), max((b for b, _ in each), default=0))
+
+    return _Sizes(
+        size(plan.first),
+        size(plan.last),
+        size(_embedding(plan)),
+        tuple(size(group) for group in plan.tensors),
+    )
 
 
 def _embedding(plan: Outline) -> tuple[tuple[Kind, int], ...]:
@@ -221,31 +257,42 @@ def _embedding(plan: Outline) -> tuple[tuple[Kind, int], ...]:
     )
 
 
-def _group_bytes(
-    request: FitRequest, groups: list[tuple[tuple[Kind, int], ...]], degree: int
-) -> tuple[int, int]:
-    seen: dict[Kind, int] = {}
-    total = largest = 0
-    for group in groups:
-        for kind, count in group:
-            if kind not in seen:
-                shape = part_of(kind, degree, request.engine)
-                seen[kind] = tensor_bytes(shape, kind.dtype, request.element, request.scheme)
-            total += seen[kind] * count
-            largest = max(largest, seen[kind])
-    return total, largest
+def _own_bytes(request: FitRequest, plan: Outline) -> int:
+    """Bytes of all our tensors on one device, tied ones once."""
+    sizes = _sizes(plan, 1, request.engine, request.element, request.scheme)
+    layers = sum(sizes.layers[place].bytes for place in plan.which)
+    return sizes.first.bytes + sizes.last.bytes + layers
 
 
-def model_bytes(request: FitRequest) -> int:
-    """Bytes of all tensors on one device, tied ones once."""
-    plan = outline(request.model)
-    total, _ = _group_bytes(request, [plan.first, plan.last, *plan.layers], 1)
-    return total + _surplus(request, plan)
+def model_bytes(request: FitRequest, plan: Outline) -> int:
+    """Bytes of all tensors on one device, tied ones once, as the checkpoint has them."""
+    known = _checkpoint(request, plan)
+    return known.scaled(_own_bytes(request, plan)) + known.surplus
 
 
-def _surplus(request: FitRequest, plan: Outline) -> int:
-    """What a checkpoint's headers say beyond our tensors, where they were read and used as is."""
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """What a checkpoint's own sizes say beside our tensors."""
+
+    surplus: int = 0  # bytes that none of our tensors explains
+    scale: Fraction = Fraction(1)  # of ours, where they are packed in a way that we do not know
+
+    def scaled(self, size: int) -> int:
+        return ceil_div(size * self.scale.numerator, self.scale.denominator)
+
+
+def _checkpoint(request: FitRequest, plan: Outline) -> _Checkpoint:
     if request.stored_bytes is None or request.quantize is not None:
-        return 0
-    own, _ = _group_bytes(request, [plan.first, plan.last, *plan.layers], 1)
-    return max(0, request.stored_bytes - own)
+        return _Checkpoint()
+    own = _own_bytes(request, plan)
+    stored = request.stored_bytes
+    if not request.model.quantization:
+        stored = int(stored * request.element / ELEMENT_BYTES[request.stored_dtype])
+    if stored >= own:
+        return _Checkpoint(surplus=stored - own)
+    return _Checkpoint(scale=Fraction(stored, own))
+
+
+def sizes_agree(request: FitRequest, plan: Outline) -> bool:
+    """Whether our tensors are the checkpoint's to the byte, as far as it was read."""
+    return _checkpoint(request, plan) == _Checkpoint()

@@ -8,6 +8,8 @@ import msgspec
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
+EngineKind = Literal["native", "transformers"]
+DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"]
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +17,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str  # folder of the weights
     socket: str  # Unix socket where the supervisor of this node listens
-    engine: Literal["native"] = "native"
+    engine: EngineKind = "native"
     tokenizer: str | None = None  # file, where it is not in the folder
     device: Device = "auto"
     dtype: Dtype = "auto"
@@ -30,3 +32,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     prefix_caching: bool = True
     degree: int = 1  # tensor-parallel degree, over all nodes
     heartbeat_seconds: float = 0.5
+    # The rest is the transformers engine's.
+    trust_remote_code: bool = False  # run the Python files of the model's folder
+    load_in_8bit: bool = False  # quantise while loading, with bitsandbytes: NVIDIA GPUs only
+    load_in_4bit: bool = False
+    device_map: DeviceMap = "auto"  # how accelerate spreads the layers over this node's GPUs

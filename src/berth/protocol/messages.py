@@ -35,6 +35,38 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     prompt_logprobs: int | None = None  # the same for the prompt's own tokens (echo)
 
 
+class GenerateParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What only Hugging Face's `generate` computes: a request with these runs through it, alone.
+
+    Names and meanings are those of transformers' GenerationConfig. Ranges are checked by serving.
+    """
+
+    num_beams: int = 1
+    num_return_sequences: int = 1  # of one beam search, at most num_beams
+    num_beam_groups: int = 1  # divides num_beams
+    diversity_penalty: float = 0.0  # between groups
+    early_stopping: bool | Literal["never"] = False  # of beams
+    length_penalty: float = 1.0  # of beams
+    typical_p: float = 1.0  # 1 keeps all
+    no_repeat_ngram_size: int = 0  # over prompt and output
+    encoder_no_repeat_ngram_size: int = 0  # n-grams of the prompt, in the output
+    bad_words_ids: list[list[int]] = []
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: int | None = None
+    remove_invalid_values: bool = False
+
+    @property
+    def asked_for(self) -> str:
+        """The first of these parameters that is not at its default; empty where all are."""
+        for name in self.__struct_fields__:
+            if getattr(self, name) != getattr(_GENERATE_DEFAULTS, name):
+                return name
+        return ""
+
+
+_GENERATE_DEFAULTS = GenerateParams()
+
+
 class Submit(msgspec.Struct, frozen=True, tag="submit"):
     """Generate after `prompt`. `emitted` is what an earlier engine already produced (a replay)."""
 
@@ -42,6 +74,7 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     prompt: list[int]
     params: SamplingParams
     emitted: list[int] = []
+    generate: GenerateParams | None = None  # only to an engine that says it `generates`
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -73,6 +106,8 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     prompt_logprobs: list[TokenLogprob | None] | None = None
     cached_tokens: int = 0  # prompt tokens found in the prefix cache, with the first delta
     error: str | None = None
+    # Which of a beam search's sequences, from 0 (the best). Those above 0 come whole, before it.
+    index: int = 0
 
 
 class EngineStats(msgspec.Struct, frozen=True, array_like=True):
@@ -107,7 +142,7 @@ class Loading(msgspec.Struct, frozen=True, tag="loading"):
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """The engine answers from now on. What it decided at start."""
 
-    engine: str  # "native", later "transformers", …
+    engine: str  # "native", "transformers"
     architecture: str
     vocab_size: int
     max_model_len: int  # tokens of prompt and output together
@@ -120,6 +155,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     weight_bytes: int  # this rank's share
     kv_bytes: int  # this rank's share
     load_seconds: float
+    generates: bool = False  # whether it takes GenerateParams
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):

@@ -61,14 +61,24 @@ class Documented:
         *,
         example: Mapping[str, object],
         events: str | None = None,
+        also: tuple[type[msgspec.Struct], type[msgspec.Struct]] | None = None,
     ) -> None:
-        """Add a POST route that takes `request` as JSON; `events` describes its stream."""
+        """Add a POST route that takes `request` as JSON; `events` describes its stream.
+
+        Args:
+            also: a second shape of request that the route takes, and its answer.
+        """
         responses = self._responses(answers)
+        schema = self._schema(request)
+        if also is not None:
+            schema = {"oneOf": [schema, self._schema(also[0])]}
+            answer = responses[200]["content"]["application/json"]
+            answer["schema"] = {"oneOf": [answer["schema"], self._schema(also[1])]}
         if events is not None:
             responses[200]["content"]["text/event-stream"] = {
                 "schema": {"type": "string", "description": events}
             }
-        media = {"schema": self._schema(request), "example": dict(example)}
+        media = {"schema": schema, "example": dict(example)}
         app.add_api_route(
             path,
             handler,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from berth.protocol.messages import Delta, FinishReason, SamplingParams
+from berth.protocol.messages import Delta, FinishReason, GenerateParams, SamplingParams
 from berth.serving.errors import EngineFailed, ServingError
 from berth.serving.output import OutputText
 from berth.serving.request import Answer, Piece
@@ -39,11 +40,15 @@ class ModelGeneration:
         echo: bool,
         output_hidden: bool,
         on_end: Callable[[ModelGeneration], None],
+        generate: GenerateParams | None = None,
+        others: Sequence[OutputText] = (),
     ) -> None:
+        """`others` take the further sequences of a beam search; they come before the first."""
         self.number = number  # towards the engine
         self.request_id = request_id  # towards the client
         self.prompt = prompt
         self.params = params
+        self.generate = generate
         self.prompt_tokens = len(prompt)
         self.cached_tokens = 0
         self.started = now
@@ -59,6 +64,7 @@ class ModelGeneration:
         self.replays = 0
         self._emitted_at_death = 0
         self._output = output
+        self._others = tuple(others)
         self._echo = echo
         self._output_hidden = output_hidden
         self._on_end = on_end
@@ -68,6 +74,9 @@ class ModelGeneration:
 
     def receive(self, delta: Delta) -> None:
         """Take in what one step gave."""
+        if delta.index:
+            self._others[delta.index - 1].feed(delta.tokens, delta.finish_reason)
+            return
         if self._echo:
             self._echo = False
             self._output.echo(self.prompt, delta.prompt_logprobs)
@@ -132,7 +141,7 @@ class ModelGeneration:
 
     @property
     def output_tokens(self) -> int:
-        return self._output.tokens
+        return self._output.tokens + sum(other.tokens for other in self._others)
 
     def cancel(self) -> None:
         """Give the request up at once; nothing happens where it has ended."""
@@ -164,14 +173,16 @@ class ModelGeneration:
             self.cancel()
         if self.error is not None:
             raise self.error
-        text, scores = self._output.whole()
-        reason = self._output.finish_reason
-        assert reason is not None  # ended without an error
+        return replace(self._answer(self._output), others=tuple(map(self._answer, self._others)))
+
+    def _answer(self, output: OutputText) -> Answer:
+        text, scores = output.whole()
+        assert output.finish_reason is not None  # ended without an error
         return Answer(
             text=text,
-            finish_reason=reason,
+            finish_reason=output.finish_reason,
             prompt_tokens=self.prompt_tokens,
-            output_tokens=self._output.tokens,
+            output_tokens=output.tokens,
             cached_tokens=self.cached_tokens,
             logprobs=scores,
         )

@@ -10,16 +10,21 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from berth.protocol.config import EngineConfig
+from berth.protocol.config import EngineConfig, EngineKind
 
 # Every process of one engine inherits this variable. It is how all of them are found, whatever
 # sessions and process groups torchrun gave them and whoever their parent is by now.
 _MARK = "BERTH_ENGINE_GROUP"
+ENGINE_MODULES: Mapping[EngineKind, str] = {
+    "native": "berth.engine",
+    "transformers": "berth.runtimes.transformers",
+}
 _GUARD = str(Path(__file__).with_name("guard.py"))
 
 
@@ -27,7 +32,8 @@ _GUARD = str(Path(__file__).with_name("guard.py"))
 class LaunchConfig:
     """How this node's part of the engine is started and watched. Times in seconds."""
 
-    engine_argv: tuple[str, ...] = ("-m", "berth.engine")  # after the Python interpreter
+    # After the Python interpreter; None: the module of the engine that the configuration names.
+    engine_argv: tuple[str, ...] | None = None
     nnodes: int = 1
     node_rank: int = 0
     master_addr: str | None = None  # of node 0; needed with several nodes
@@ -68,7 +74,8 @@ class LaunchConfig:
 
 def engine_command(launch: LaunchConfig, config: EngineConfig) -> list[str]:
     """The command line of this node's engine: one process, or torchrun with its ranks."""
-    engine = [*launch.engine_argv, "--config", msgspec.json.encode(config).decode()]
+    argv = launch.engine_argv or ("-m", ENGINE_MODULES[config.engine])
+    engine = [*argv, "--config", msgspec.json.encode(config).decode()]
     if config.degree == 1:
         return [sys.executable, *engine]
     address = launch.master_addr or "127.0.0.1"

@@ -13,6 +13,7 @@ import msgspec
 
 from berth.protocol.messages import Cancel, EngineStats, Ready, StepReport, Submit
 from berth.serving.chat_template import ChatPrompt
+from berth.serving.check_generate import check_generate
 from berth.serving.errors import EngineFailed, Overloaded, ServingError, TimedOut, Unavailable
 from berth.serving.generation import ModelGeneration
 from berth.serving.observer import NullObserver, Observer, RequestRecord
@@ -135,16 +136,22 @@ class ModelService:
             vocab_size=ready.vocab_size,
             eos_ids=self._tokenizer.eos_ids,
         )
+        if options.generate is not None:
+            check_generate(options, params, ready, prompt_tokens=len(prompt))
         self._refuse_if_full(ready)
         stops = options.stop
         if isinstance(prompt, ChatPrompt):
             stops += prompt.stops
-        output = OutputText(
-            self._tokenizer,
-            stops=stops,
-            stop_token_ids=params.stop_token_ids,
-            min_tokens=params.min_tokens,
-            continues_prompt=options.continues_prompt and not options.echo,
+        sequences = options.generate.num_return_sequences if options.generate else 1
+        output, *others = (
+            OutputText(
+                self._tokenizer,
+                stops=stops,
+                stop_token_ids=params.stop_token_ids,
+                min_tokens=params.min_tokens,
+                continues_prompt=options.continues_prompt and not options.echo,
+            )
+            for _ in range(sequences)
         )
         generation = ModelGeneration(
             self._next_number,
@@ -156,6 +163,8 @@ class ModelService:
             echo=options.echo,
             output_hidden=options.max_tokens == 0,
             on_end=self._ended,
+            generate=options.generate,
+            others=others,
         )
         self._next_number += 1
         timeout = options.timeout or self._config.request_timeout
@@ -201,6 +210,7 @@ class ModelService:
                 prompt=list(generation.prompt),
                 params=generation.params,
                 emitted=generation.emitted,
+                generate=generation.generate,
             )
         )
 

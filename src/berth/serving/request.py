@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from berth.protocol.messages import FinishReason, TokenLogprob
+from berth.protocol.messages import FinishReason, GenerateParams, TokenLogprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Options:
     # stays ("Hello" + " world"), or stands alone, where decoding drops it. Echo does the former.
     continues_prompt: bool = False
     timeout: float | None = None  # seconds from submission; None: the service's own limit
+    # What only an engine with Hugging Face's generate computes (beams, n-gram bans …).
+    generate: GenerateParams | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +87,4 @@ class Answer:
     output_tokens: int
     cached_tokens: int
     logprobs: tuple[TokenText, ...] = ()
+    others: tuple[Answer, ...] = ()  # a beam search's further sequences, best first

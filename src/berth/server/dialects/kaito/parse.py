@@ -89,13 +89,31 @@ def parse_generate(body: bytes) -> tuple[GenerateRequest, list[str]]:
     try:
         request = decode(_generate_request, body)
     except Malformed as error:
-        _explain_shape(error, "prompts", body)
+        _explain_shape(error, body)
         raise
     if not request.prompts:
         raise Verbatim("Prompts are required and should be an array", "prompts")
     keys = decode(_keys, body)
     ignored = _unknown(keys, GenerateRequest, "") + _unknown_parameters(keys, "")
     return request, ignored
+
+
+def is_falcon(body: bytes) -> bool:
+    """Whether a body of POST /chat is of Falcon's shape, by the key that each shape requires.
+
+    Raises:
+        Malformed: no JSON object, or one with neither key or with both.
+    """
+    keys = decode(_keys, body)
+    if ("prompt" in keys) == ("input_data" in keys):
+        both = "not both." if "prompt" in keys else "one of them is required."
+        raise Malformed(
+            'This route takes {"prompt": "…"}, as Falcon\'s images do, or '
+            '{"input_data": {"input_string": […]}}, as Llama-2-chat\'s do: ' + both,
+            (),
+            "value_error" if "prompt" in keys else "missing",
+        )
+    return "prompt" in keys
 
 
 def parse_chat(body: bytes) -> tuple[ChatRequest, list[list[DialogMessage]], list[str]]:
@@ -105,11 +123,7 @@ def parse_chat(body: bytes) -> tuple[ChatRequest, list[list[DialogMessage]], lis
         Malformed: not JSON, or not of this shape.
         Verbatim: no dialogs, in the sentences of the contract.
     """
-    try:
-        request = decode(_chat_request, body)
-    except Malformed as error:
-        _explain_shape(error, "input_data", body)
-        raise
+    request = decode(_chat_request, body)
     keys = decode(_keys, body)
     inner = decode(_keys, bytes(keys["input_data"]))
     if not inner:
@@ -176,11 +190,12 @@ def _unknown_parameters(keys: dict[str, msgspec.Raw], prefix: str) -> list[str]:
     return _unknown(parameters or (), Parameters, prefix + "parameters.")
 
 
-def _explain_shape(error: Malformed, needed: str, body: bytes) -> None:
-    """Tell a client of another dialect which shape this route knows."""
-    if error.location != (needed,) or error.kind != "missing":
-        return
-    if "prompt" in decode(_keys, body):
-        shape = '{"prompts": ["…"]}' if needed == "prompts" else '{"input_data": {…}}'
-        message = f"{needed} is required: here this route takes {shape}, not `prompt`."
-        raise Malformed(message, (needed,), "missing") from None
+def _explain_shape(error: Malformed, body: bytes) -> None:
+    """Tell a client of another dialect which shape /generate knows."""
+    if (
+        error.location == ("prompts",)
+        and error.kind == "missing"
+        and "prompt" in decode(_keys, body)
+    ):
+        message = 'prompts is required: here this route takes {"prompts": ["…"]}, not `prompt`.'
+        raise Malformed(message, ("prompts",), "missing") from None

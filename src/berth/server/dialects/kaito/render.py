@@ -114,6 +114,15 @@ class Events:
         return b"data: %b\n\ndata: [DONE]\n\n" % encode({"detail": kaito_detail(error)})
 
 
+def whole_events(text_field: str, answers: list[Answer]) -> bytes:
+    """A stream of answers that are known at once."""
+    events = [
+        {"index": index, text_field: answer.text, "finish_reason": answer.finish_reason}
+        for index, answer in enumerate(answers)
+    ]
+    return b"".join(b"data: %b\n\n" % encode(event) for event in events) + b"data: [DONE]\n\n"
+
+
 def unsafe_events(places: list[int]) -> bytes:
     """The events of dialogs that are refused for their special tags."""
     return b"".join(

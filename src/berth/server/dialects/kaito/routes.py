@@ -1,4 +1,4 @@
-"""KAITO's routes. Where its behaviour was a defect, ours is the sane one:
+"""KAITO's routes: Llama-2's, and Falcon's half of /chat. Where they had a defect, ours are sane:
 
 - GET /healthz answers 503 instead of 500 while no model is ready (same `detail`), and asks for no
   GPU: a CPU box that serves is healthy.
@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import msgspec
@@ -19,7 +18,8 @@ from starlette.responses import Response
 from berth.server.auth import is_loopback
 from berth.server.body import read_body
 from berth.server.context import Server, context_of
-from berth.server.dialects.kaito import parse, render
+from berth.server.dialects.kaito import falcon, falcon_route, parse, render
+from berth.server.dialects.kaito.ignored import noted, noted_raw
 from berth.server.errors import Forbidden, renamed
 from berth.server.generate import answers, open_stream, submit_all
 from berth.server.reply import json_response
@@ -36,9 +36,6 @@ _ERRORS: dict[int, type[msgspec.Struct]] = {
     422: render.ValidationErrors,
 }
 _RUNNING = ["Server is running", 200]  # a tuple returned by mistake, which clients now expect
-_IGNORED_HEADER = "berth-ignored-parameters"
-_UNSAFE_IN_HEADER = re.compile(r"[^A-Za-z0-9_.-]")
-_MAX_IGNORED_NAMED = 20
 
 
 class Healthy(msgspec.Struct, frozen=True):
@@ -72,7 +69,8 @@ def mount(app: FastAPI, server: Server, documented: Documented) -> None:
         return await _generate(server, request)
 
     async def chat(request: Request) -> Response:
-        """Answer every dialog. All dialogs of a call run in one batch."""
+        """Answer every dialog (`input_data`), all in one batch; or, as Falcon's images have it,
+        continue a `prompt`."""
         return await _chat(server, request)
 
     async def shutdown(request: Request) -> Response:
@@ -99,6 +97,7 @@ def mount(app: FastAPI, server: Server, documented: Documented) -> None:
         example={"input_data": {"input_string": [
             [{"role": "user", "content": "what is the recipe of mayonnaise?"}]]}},
         events=render.CHAT_EVENTS,
+        also=(falcon.FalconRequest, falcon.FalconResponse),
     )  # fmt: skip
     app.add_api_route("/shutdown", shutdown, methods=["POST"], tags=[_TAG], response_model=None)
 
@@ -136,14 +135,15 @@ async def _generate(server: Server, request: Request) -> Response:
     generations = _submit(server, request, [(ids, options) for ids in encoded])
     if call.stream:
         events = render.Events("response", list(range(len(generations))))
-        headers = [(name.encode(), value.encode()) for name, value in _noted(ignored).items()]
-        return await open_stream(server, request, generations, events, headers)
+        return await open_stream(server, request, generations, events, noted_raw(ignored))
     finished = await answers(server, request, generations)
-    return json_response(render.completions(call.prompts, finished), headers=_noted(ignored))
+    return json_response(render.completions(call.prompts, finished), headers=noted(ignored))
 
 
 async def _chat(server: Server, request: Request) -> Response:
     body = await read_body(request.scope, request.receive, server.settings)
+    if parse.is_falcon(body):
+        return await falcon_route.answer(server, request, body)
     call, dialogs, ignored = parse.parse_chat(body)
     _check_count(server, len(dialogs), "input_string")
     options = parse.options_of(
@@ -162,16 +162,15 @@ async def _chat(server: Server, request: Request) -> Response:
     generations = _submit(server, request, [(ids, options) for ids in rendered])
     if call.stream and generations:
         events = render.Events("content", safe, render.unsafe_events(unsafe))
-        headers = [(name.encode(), value.encode()) for name, value in _noted(ignored).items()]
-        return await open_stream(server, request, generations, events, headers)
+        return await open_stream(server, request, generations, events, noted_raw(ignored))
     if call.stream:
         only_refusals = render.unsafe_events(unsafe) + b"data: [DONE]\n\n"
-        return Response(only_refusals, media_type="text/event-stream", headers=_noted(ignored))
+        return Response(only_refusals, media_type="text/event-stream", headers=noted(ignored))
     finished = await answers(server, request, generations)
     replies = [UNSAFE_ERROR] * len(dialogs)
     for index, answer in zip(safe, finished, strict=True):
         replies[index] = answer.text
-    return json_response(render.dialogs(dialogs, replies), headers=_noted(ignored))
+    return json_response(render.dialogs(dialogs, replies), headers=noted(ignored))
 
 
 async def _rendered(
@@ -197,12 +196,3 @@ def _submit(
         return submit_all(server.service, prompts, context_of(request.scope).request_id)
     except InvalidRequest as error:
         raise renamed(error, {"max_tokens": "max_gen_len"}) from None
-
-
-def _noted(ignored: list[str]) -> dict[str, str]:
-    """The header that names what was ignored; names are the client's, so they are cleaned."""
-    if not ignored:
-        return {}
-    named = [_UNSAFE_IN_HEADER.sub("?", name)[:64] for name in ignored[:_MAX_IGNORED_NAMED]]
-    more = ["..."] if len(ignored) > _MAX_IGNORED_NAMED else []
-    return {_IGNORED_HEADER: ", ".join(named + more)}

@@ -1,0 +1,137 @@
+"""berth check: can this model be placed in the cluster now. The chart's hook before an install."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from berth.cli.fit import DOES_NOT_FIT, request_for
+from berth.cli.model_source import ModelError, open_model
+from berth.cluster.nodes import ClusterError, connect, read_nodes
+from berth.fit import FitInputError, Machine, explain
+from berth.fit.placement import (
+    DEFAULT_TOLERATIONS,
+    Placement,
+    PlacementRequest,
+    Toleration,
+    place,
+)
+from berth.fit.quantization import SCHEMES
+from berth.fit.request import ENGINES, FitRequest
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--selector", "-l", multiple=True, metavar="KEY=VALUE", help="Only nodes with this label."
+)
+@click.option(
+    "--toleration",
+    multiple=True,
+    metavar="KEY[=VALUE][:EFFECT]",
+    help="A taint that the pods tolerate, besides those of GPU pools.",
+)
+@click.option("--nodes", type=int, default=1, show_default=True, help="Nodes that are needed.")
+@click.option("--cpu", is_flag=True, help="Place it on the nodes' memory instead of GPUs.")
+@click.option("--context", type=int, metavar="TOKENS", help="Tokens of prompt and answer.")
+@click.option("--concurrency", type=int, metavar="N", help="Sequences of that length at a time.")
+@click.option("--engine", type=click.Choice(ENGINES), help="The engine that runs it.")
+@click.option("--dtype", default="auto", show_default=True, help="Of weights not quantised.")
+@click.option("--quantize", type=click.Choice(list(SCHEMES)), help="Pack the weights so.")
+@click.option("--kv-dtype", default="auto", show_default=True, help="Of the KV cache.")
+@click.option("--tensor", type=int, metavar="DEGREE", help="Tensor-parallel degree.")
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Default: as kubectl's.")
+@click.option("--kube-context", help="A context of the kubeconfig.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    /,
+    model: str,
+    selector: tuple[str, ...],
+    toleration: tuple[str, ...],
+    kubeconfig: Path | None,
+    kube_context: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Say whether MODEL can be placed in the cluster now, on which nodes, or what is missing.
+
+    Reads nodes and pods, changes nothing. Exit status: 0 it can, 1 it cannot, 2 the question is
+    wrong or the cluster does not answer.
+    """
+    try:
+        found = open_model(model)
+
+        def ask(machine: Machine) -> FitRequest:
+            fixed = {"nodes": 1, "pipeline": None, "memory_fraction": None}
+            return request_for(found, machine, options | fixed)
+
+        request = PlacementRequest(
+            ask=ask,
+            name=found.name,
+            nodes=_at_least_one(options["nodes"]),
+            selector=dict(_label(text) for text in selector),
+            tolerations=(*DEFAULT_TOLERATIONS, *(_toleration(text) for text in toleration)),
+            cpu=options["cpu"],
+        )
+        nodes = read_nodes(connect(kubeconfig, kube_context))
+    except (ModelError, FitInputError, ClusterError) as error:
+        raise click.UsageError(str(error), ctx) from error
+    answer = place(nodes, request)
+    if as_json:
+        click.echo(json.dumps(_to_dict(answer, found.name), indent=2))
+    else:
+        _show(answer, found.name)
+    ctx.exit(0 if answer.placed else DOES_NOT_FIT)
+
+
+def _at_least_one(nodes: int) -> int:
+    if nodes < 1:
+        raise FitInputError(f"nodes is {nodes}; it should be at least 1")
+    return nodes
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise FitInputError(f"selector {text!r} should be KEY=VALUE")
+    return key, value
+
+
+def _toleration(text: str) -> Toleration:
+    """KEY, KEY=VALUE, each with :EFFECT or for all effects."""
+    rest, _, effect = text.partition(":")
+    key, equals, value = rest.partition("=")
+    if not key or effect not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute"):
+        raise FitInputError(f"toleration {text!r} should be KEY[=VALUE][:EFFECT]")
+    return Toleration(key, "Equal" if equals else "Exists", value, effect)
+
+
+def _show(answer: Placement, name: str) -> None:
+    if answer.placed:
+        click.echo(f"{name} can be placed now on: {', '.join(answer.nodes)}")
+    else:
+        click.echo(f"{name} cannot be placed now:")
+        for reason in answer.reasons:
+            where = f"node {reason.node}: " if reason.node else ""
+            click.echo(f"  {where}{reason.text} [{reason.code}]")
+    if answer.verdict is not None:
+        for line in explain(answer.verdict):
+            click.echo(line)
+
+
+def _to_dict(answer: Placement, name: str) -> dict[str, Any]:
+    return {
+        "model": name,
+        "placed": answer.placed,
+        "nodes": list(answer.nodes),
+        "reasons": [
+            {"code": reason.code, "node": reason.node, "text": reason.text}
+            for reason in answer.reasons
+        ],
+        "fit": None if answer.verdict is None else answer.verdict.to_dict(),
+    }

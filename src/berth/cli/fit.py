@@ -1,0 +1,164 @@
+"""berth fit: does this model fit this machine, before anything is paid for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, cast, get_args
+
+import click
+from rich.console import Console
+
+from berth.cli.fit_view import bars, sku_table
+from berth.cli.model_source import Model, ModelError, open_model
+from berth.fit import (
+    FitInputError,
+    FitRequest,
+    Machine,
+    UnknownMachine,
+    Verdict,
+    all_skus,
+    cpu_node,
+    default_engine,
+    explain,
+    own_gpus,
+    sku,
+)
+from berth.fit import fit as ask
+from berth.fit.machines import Cloud
+from berth.fit.quantization import SCHEMES
+from berth.fit.request import ENGINES, EngineName
+from berth.fit.units import GIB
+
+DOES_NOT_FIT = 1
+
+
+@click.command()
+@click.argument("model")
+@click.option("--sku", "sku_name", metavar="TYPE", help="A cloud's instance type.")
+@click.option("--gpu", metavar="PRODUCT", help="Own hardware: a GPU product, NVIDIA-L4 say.")
+@click.option("--count", type=int, default=1, show_default=True, help="GPUs of --gpu in a node.")
+@click.option("--ram", type=float, metavar="GIB", help="A node without GPUs: its memory.")
+@click.option("--all-skus", is_flag=True, help="A table of every instance type.")
+@click.option("--cloud", type=click.Choice(get_args(Cloud)), help="Only this cloud's, in a table.")
+@click.option("--nodes", type=int, default=1, show_default=True, help="Nodes of this machine.")
+@click.option("--context", type=int, metavar="TOKENS", help="Tokens of prompt and answer.")
+@click.option("--concurrency", type=int, metavar="N", help="Sequences of that length at a time.")
+@click.option("--engine", type=click.Choice(ENGINES), help="The engine that runs it.")
+@click.option("--dtype", default="auto", show_default=True, help="Of weights not quantised.")
+@click.option("--quantize", type=click.Choice(list(SCHEMES)), help="Pack the weights so.")
+@click.option("--kv-dtype", default="auto", show_default=True, help="Of the KV cache.")
+@click.option("--tensor", type=int, metavar="DEGREE", help="Tensor-parallel degree.")
+@click.option("--pipeline", type=int, metavar="STAGES", help="Pipeline stages.")
+@click.option("--memory-fraction", type=float, help="Of the device that the engine may take.")
+@click.option("--revision", help="Of a hub id: a branch, a tag or a commit.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def fit(
+    ctx: click.Context, /, model: str, revision: str | None, as_json: bool, **options: Any
+) -> None:
+    """Say whether MODEL fits a machine, with every byte accounted for.
+
+    MODEL is a preset, a folder with config.json or params.json, or an id on the hub. Exit status:
+    0 it fits, 1 it does not, 2 the question is wrong.
+
+    \b
+    berth fit llama-2-13b-chat --sku Standard_NC12s_v3
+    berth fit llama-3.1-8b-instruct --gpu NVIDIA-L4 --count 2 --context 32768
+    berth fit phi-4 --all-skus --cloud aws
+    """
+    try:
+        found = open_model(model, revision)
+        if options["all_skus"]:
+            ctx.exit(_table(found, options, as_json))
+        request = request_for(found, _machine(options), options)
+        verdict = ask(request)
+    except (ModelError, FitInputError, UnknownMachine) as error:
+        raise click.UsageError(str(error), ctx) from error
+    if as_json:
+        click.echo(json.dumps(verdict.to_dict() | {"model_notes": list(found.notes)}, indent=2))
+    else:
+        _show(verdict, found)
+    ctx.exit(0 if verdict.accepted else DOES_NOT_FIT)
+
+
+def request_for(model: Model, machine: Machine, options: dict[str, Any]) -> FitRequest:
+    """The question that the options ask. Raises FitInputError."""
+    engine = options["engine"] or _engine_of(model, machine)
+    return FitRequest(
+        model=model.numbers,
+        name=model.name,
+        stored_bytes=model.stored_bytes,
+        machine=machine,
+        engine=cast(EngineName, engine),
+        nodes=options["nodes"],
+        context=options["context"],
+        concurrency=options["concurrency"],
+        dtype=options["dtype"],
+        quantize=options["quantize"],
+        kv_dtype=options["kv_dtype"],
+        tensor=options["tensor"],
+        pipeline=options["pipeline"],
+        memory_fraction=options["memory_fraction"],
+    )
+
+
+def _engine_of(model: Model, machine: Machine) -> str:
+    """The catalogue's engine, where it has one for this kind of machine."""
+    if model.engine in ENGINES:
+        return model.engine
+    return default_engine(model.numbers, machine.device.kind)
+
+
+def _machine(options: dict[str, Any]) -> Machine:
+    """The one machine that --sku, --gpu or --ram names. Raises click.UsageError, UnknownMachine."""
+    named = [name for name in ("sku_name", "gpu", "ram") if options[name] is not None]
+    if len(named) != 1:
+        raise click.UsageError("say where, with one of --sku, --gpu, --ram and --all-skus")
+    if options["sku_name"] is not None:
+        return sku(options["sku_name"])
+    if options["gpu"] is not None:
+        return own_gpus(options["gpu"], options["count"])
+    if options["ram"] <= 0:
+        raise click.UsageError("--ram should be a number of GiB above 0")
+    return cpu_node(int(options["ram"] * GIB), f"a node of {options['ram']:g} GiB")
+
+
+def _show(verdict: Verdict, model: Model) -> None:
+    for line in explain(verdict):
+        click.echo(line)
+    for note in model.notes:
+        click.echo(f"note: {note}")
+    if verdict.layout is not None:
+        console = _console()
+        console.print()
+        for bar in bars(verdict):
+            console.print(bar)
+
+
+def _console() -> Console:
+    """Wide enough for a table where nobody watches: rich takes 80 columns for a file."""
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+
+
+def _table(model: Model, options: dict[str, Any], as_json: bool) -> int:
+    """Every instance type, the smallest first. Returns the exit status."""
+    verdicts: list[Verdict] = []
+    for machine in all_skus(options["cloud"]):
+        try:
+            request = request_for(model, machine, options)
+        except FitInputError:
+            # An engine that this kind of machine does not run: the machine's own, where none was
+            # asked for by name.
+            if options["engine"] is not None:
+                continue
+            engine = default_engine(model.numbers, machine.device.kind)
+            request = request_for(model, machine, options | {"engine": engine})
+        verdicts.append(ask(request))
+    if not verdicts:
+        raise FitInputError("no instance type runs this model as asked")
+    if as_json:
+        click.echo(json.dumps([verdict.to_dict() for verdict in verdicts], indent=2))
+    else:
+        _console().print(sku_table(verdicts))
+    return 0 if any(verdict.accepted for verdict in verdicts) else DOES_NOT_FIT

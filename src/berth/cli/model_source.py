@@ -1,0 +1,230 @@
+"""The model that a command names: a preset, a folder, or an id on the hub. Reads, never runs it.
+
+Of a hub's repository only config.json and the headers of its safetensors files are read, by range
+requests: a few hundred kilobytes of a model of any size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from berth.fit.headers import (
+    LENGTH_BYTES,
+    HeaderError,
+    StoredTensor,
+    header_length,
+    parse_header,
+)
+from berth.fit.units import GIB
+from berth.presets.catalogue import Preset, PresetError, find_preset, load_presets
+from berth.presets.numbers import ModelNumbers, NumbersError, from_config_json
+
+if TYPE_CHECKING:
+    import httpx
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FIRST_RANGE = 256 * 1024  # most headers are shorter: one request a file
+_TIMEOUT = 20.0
+_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+class ModelError(Exception):
+    """The model cannot be found or read; the message is a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What is known of a model before any of its weights are here."""
+
+    name: str
+    numbers: ModelNumbers
+    stored_bytes: int | None = None  # of all tensors, as the files' headers say
+    engine: str | None = None  # that the catalogue names
+    notes: tuple[str, ...] = ()
+
+
+def open_model(name: str, revision: str | None = None) -> Model:
+    """Find what `name` means: an existing folder, a preset, a hub id.
+
+    Raises:
+        ModelError: none of them, or what it means cannot be read.
+    """
+    if Path(name).is_dir():
+        return from_folder(Path(name))
+    try:
+        presets = load_presets()
+    except PresetError as error:
+        raise ModelError(str(error)) from error
+    by_hub = {p.hub.lower(): p for p in presets.values() if p.hub}
+    preset = presets.get(name.lower()) or by_hub.get(name.lower())
+    if preset is not None and revision is None:
+        return from_preset(preset)
+    if _HUB_ID.fullmatch(name):
+        return from_hub(name, revision)
+    try:
+        return from_preset(find_preset(name))
+    except PresetError as error:
+        raise ModelError(str(error)) from error
+
+
+def from_preset(preset: Preset) -> Model:
+    """A model of the catalogue; its folder's own headers where the catalogue has the weights."""
+    if preset.weights is not None and preset.config is None:
+        found = from_folder(preset.weights)
+        return replace(found, name=preset.name, engine=preset.engine)
+    try:
+        numbers = preset.numbers
+    except NumbersError as error:
+        raise ModelError(f"the config of preset {preset.name}: {error}") from error
+    if numbers is None:
+        raise ModelError(f"the size of preset {preset.name} is not known: {preset.unknown}")
+    stored = None
+    if preset.weight_files_gib is not None and (numbers.quantization or numbers.missing):
+        stored = int(preset.weight_files_gib * GIB)
+    notes = () if preset.reason is None else (f"no engine of Berth runs it: {preset.reason}",)
+    return Model(
+        name=preset.name, numbers=numbers, stored_bytes=stored, engine=preset.engine, notes=notes
+    )
+
+
+def from_folder(folder: Path) -> Model:
+    """A folder with config.json (and safetensors files) or with Meta's params.json."""
+    files = sorted(folder.glob("*.safetensors"))
+    if (folder / "config.json").is_file():
+        try:
+            config = json.loads((folder / "config.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{folder / 'config.json'} cannot be read: {error}") from error
+        headers = [read_local_header(file) for file in files]
+        return _model(folder.name, config, headers)
+    if (folder / "params.json").is_file():
+        return _from_meta(folder)
+    raise ModelError(f"{folder} has neither config.json nor params.json")
+
+
+def _from_meta(folder: Path) -> Model:
+    from berth.fit.native import numbers_of
+    from berth.models.config import ConfigError
+    from berth.models.config_files import load_config
+
+    try:
+        return Model(name=folder.name, numbers=numbers_of(load_config(folder)), engine="native")
+    except ConfigError as error:
+        raise ModelError(str(error)) from error
+
+
+def read_local_header(file: Path) -> list[StoredTensor]:
+    """The tensors of a file on disk. Raises ModelError."""
+    try:
+        with file.open("rb") as content:
+            length = header_length(content.read(LENGTH_BYTES))
+            return parse_header(content.read(length))
+    except (OSError, HeaderError) as error:
+        raise ModelError(f"{file}: {error}") from error
+
+
+def from_hub(hub_id: str, revision: str | None = None) -> Model:
+    """A repository of the hub that the environment names (HF_ENDPOINT; HF_TOKEN where gated)."""
+    import httpx
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    with httpx.Client(
+        headers=build_hf_headers(), follow_redirects=True, timeout=_TIMEOUT
+    ) as client:
+        repository = _Repository(client, hub_id, revision or "main")
+        try:
+            config = json.loads(repository.get("config.json"))
+            names = repository.weight_files()
+            headers = [repository.header(name) for name in names]
+        except httpx.HTTPError as error:
+            raise ModelError(
+                f"{hub_id} cannot be read from the hub: {type(error).__name__}; a preset or a "
+                "folder needs no network"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{hub_id}: {error}") from error
+    return _model(hub_id, config, headers)
+
+
+class _Repository:
+    """Files of one revision, read over HTTP."""
+
+    def __init__(self, client: httpx.Client, hub_id: str, revision: str) -> None:
+        self._client = client
+        self._id = hub_id
+        self._revision = revision
+
+    def get(self, file: str) -> bytes:
+        """A small file whole. Raises ModelError where it is not there or not ours to read."""
+        content = self._fetch(file, None)
+        if content is None:
+            raise ModelError(f"{self._id} has no {file} on the hub (revision {self._revision})")
+        return content
+
+    def weight_files(self) -> list[str]:
+        """Names of its safetensors files; none where it has only other formats."""
+        index = self._fetch("model.safetensors.index.json", None)
+        if index is not None:
+            return sorted(set(json.loads(index)["weight_map"].values()))
+        start = self._fetch("model.safetensors", range(LENGTH_BYTES))
+        return [] if start is None else ["model.safetensors"]
+
+    def header(self, file: str) -> list[StoredTensor]:
+        """The tensors of one file."""
+        start = self._fetch(file, range(_FIRST_RANGE)) or b""
+        end = LENGTH_BYTES + header_length(start)
+        if end > len(start):
+            start += self._fetch(file, range(len(start), end)) or b""
+        return parse_header(start[LENGTH_BYTES:end])
+
+    def _fetch(self, file: str, part: range | None) -> bytes | None:
+        """Bytes of a file, or of a range of it; None where there is no such file."""
+        from huggingface_hub import hf_hub_url
+
+        headers = {} if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
+        endpoint = os.environ.get("HF_ENDPOINT")
+        url = hf_hub_url(self._id, file, revision=self._revision, endpoint=endpoint)
+        with self._client.stream("GET", url, headers=headers) as response:
+            if response.status_code == 404:
+                return None
+            if response.status_code in (401, 403):
+                raise ModelError(
+                    f"the hub does not let us read {self._id}: it does not exist, or is gated; "
+                    "accept its licence there and set HF_TOKEN"
+                )
+            response.raise_for_status()
+            if part is None:
+                return response.read()
+            if response.status_code != 206 and part.start > 0:
+                raise ModelError(f"the hub does not answer range requests for {self._id}")
+            # A server that ignores the range sends everything: take what was asked and hang up.
+            return _first(response.iter_bytes(), len(part))
+
+
+def _first(chunks: Iterable[bytes], count: int) -> bytes:
+    content = b""
+    for chunk in chunks:
+        content += chunk
+        if len(content) >= count:
+            break
+    return content[:count]
+
+
+def _model(name: str, config: dict[str, Any], headers: list[list[StoredTensor]]) -> Model:
+    try:
+        numbers = from_config_json(config)
+    except NumbersError as error:
+        raise ModelError(f"config.json of {name}: {error}") from error
+    tensors = [tensor for header in headers for tensor in header]
+    if not tensors:
+        return Model(name=name, numbers=numbers)
+    if not numbers.quantization:
+        widest = max(tensors, key=lambda tensor: tensor.bytes).dtype
+        numbers = replace(numbers, dtype=_DTYPES.get(widest, numbers.dtype))
+    return Model(name=name, numbers=numbers, stored_bytes=sum(t.bytes for t in tensors))

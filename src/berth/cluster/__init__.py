@@ -1,0 +1,1 @@
+"""Reading a cluster's nodes through the API server. Thin: decisions are in berth.fit.placement."""

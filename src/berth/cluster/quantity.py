@@ -1,0 +1,34 @@
+"""Kubernetes quantities: "16Gi", "500m", "1e3"."""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_CEILING, Decimal
+
+_SUFFIXES = {
+    "": Decimal(1),
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "k": Decimal(10) ** 3,
+    "M": Decimal(10) ** 6,
+    "G": Decimal(10) ** 9,
+    "T": Decimal(10) ** 12,
+    "P": Decimal(10) ** 15,
+    "E": Decimal(10) ** 18,
+    "Ki": Decimal(2) ** 10,
+    "Mi": Decimal(2) ** 20,
+    "Gi": Decimal(2) ** 30,
+    "Ti": Decimal(2) ** 40,
+    "Pi": Decimal(2) ** 50,
+    "Ei": Decimal(2) ** 60,
+}
+_SHAPE = re.compile(r"([+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]{1,2})?)([A-Za-z]{0,2})")
+
+
+def parse_quantity(text: str) -> int:
+    """Whole units, rounded up as Kubernetes does. Raises ValueError, which names the text."""
+    match = _SHAPE.fullmatch(text.strip())
+    if match is None or match[2] not in _SUFFIXES:
+        raise ValueError(f"{text!r} is no Kubernetes quantity")
+    return int((Decimal(match[1]) * _SUFFIXES[match[2]]).to_integral_value(ROUND_CEILING))

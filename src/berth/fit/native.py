@@ -1,0 +1,257 @@
+"""The native engine's own question at start: how many KV blocks, or why it cannot start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from berth.fit.cache_size import BLOCK_TOKENS
+from berth.fit.machines import Device, Machine
+from berth.fit.options import option
+from berth.fit.request import FitInputError, FitRequest
+from berth.fit.sharding import Layout, conflicts, outline
+from berth.fit.terms import CACHE, LOADING, RUNTIME, WEIGHTS, Term
+from berth.fit.units import human
+from berth.presets.numbers import Attention, Layer, Mlp, ModelNumbers
+
+BLOCK = BLOCK_TOKENS["native"]
+# Left free whatever the fraction says: on a small host the fraction alone would be too little.
+HOST_RESERVE = 512 * 1024 * 1024
+
+
+class CannotFit(Exception):
+    """The engine must not start. `lines` hold the terms; the first is the sentence."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        super().__init__("\n".join(lines))
+
+
+class LlamaLike(Protocol):
+    """What berth.models.config.ModelConfig says of a model, as far as sizes go."""
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def intermediate_size(self) -> int: ...
+    @property
+    def num_layers(self) -> int: ...
+    @property
+    def num_heads(self) -> int: ...
+    @property
+    def num_kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def max_position(self) -> int: ...
+    @property
+    def windows(self) -> tuple[int | None, ...]: ...
+    @property
+    def qkv_bias(self) -> bool: ...
+    @property
+    def out_bias(self) -> bool: ...
+    @property
+    def mlp_bias(self) -> bool: ...
+    @property
+    def qk_norm(self) -> bool: ...
+    @property
+    def tie_embeddings(self) -> bool: ...
+    @property
+    def norms_per_layer(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+
+
+_CLASSES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "falcon": "FalconForCausalLM",
+}
+
+
+def numbers_of(config: LlamaLike) -> ModelNumbers:
+    """The engine's ModelConfig (from params.json or config.json) as ModelNumbers."""
+    layers = tuple(_layer(config, index) for index in range(config.num_layers))
+    return ModelNumbers(
+        architecture=_CLASSES.get(config.architecture, config.architecture),
+        hidden=config.hidden_size,
+        vocab=config.vocab_size,
+        layers=layers,
+        context=config.max_position,
+        tied=config.tie_embeddings,
+        norm_bias=_is_falcon(config),
+        dtype=config.dtype,
+    )
+
+
+def _layer(config: LlamaLike, index: int) -> Layer:
+    attention = Attention(
+        heads=config.num_heads,
+        kv_heads=config.num_kv_heads,
+        head_dim=config.head_dim,
+        window=config.windows[index] if config.windows else None,
+        qkv_bias=config.qkv_bias,
+        out_bias=config.out_bias,
+        qk_norm="head" if config.qk_norm else "none",
+    )
+    mlp = Mlp(
+        intermediate=config.intermediate_size, gated=not _is_falcon(config), bias=config.mlp_bias
+    )
+    return Layer(mixer=attention, feed_forward=mlp, norms=config.norms_per_layer)
+
+
+def _is_falcon(config: LlamaLike) -> bool:
+    """LayerNorm with a bias, and an MLP without a gate."""
+    return config.architecture == "falcon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineBudget:
+    """What the engine allocates on each rank, and what it expects to use."""
+
+    blocks: int
+    max_model_len: int  # tokens that one sequence may have
+    terms: tuple[Term, ...]  # at max_model_len, the cache as it will be allocated
+    room: int  # bytes that this rank might still take when it was asked
+
+    @property
+    def bytes(self) -> dict[str, int]:
+        """The terms by name, for metrics."""
+        return {term.name: term.bytes for term in self.terms}
+
+
+def engine_budget(
+    numbers: ModelNumbers,
+    *,
+    kind: Literal["gpu", "cpu"],
+    device_total_bytes: int,
+    device_free_bytes: int,
+    degree: int,
+    dtype: str,
+    max_model_len: int,
+    max_num_seqs: int,
+    max_batch_tokens: int,
+    memory_fraction: float,
+    ranks_here: int = 1,
+    loaded_bytes: int = 0,
+    kv_cache_bytes: int | None = None,
+    gather_tokens: int | None = None,
+    device: str = "this device",
+) -> EngineBudget:
+    """Blocks of one rank's KV cache for the device that it sees.
+
+    Ask before loading (to refuse early) and again after it (`loaded_bytes`: the rank's weights,
+    which `device_free_bytes` then lacks already). The process itself is running, so its base is
+    in what is not free.
+
+    Args:
+        dtype: of weights, activations and cache: "float32", "bfloat16" or "float16".
+        memory_fraction: of the total that may be in use when the engine runs, others included.
+        ranks_here: ranks that share this device's memory (CPU; 1 on a GPU of its own).
+        kv_cache_bytes: the operator's own size of the cache, if any.
+        gather_tokens: on a GPU, tokens of all sequences that decode gathers at once; None where
+            it pads every sequence to the longest (64 of 131,072 tokens are more than any card).
+
+    Raises:
+        CannotFit: not one block of 16 tokens has room; the lines have the terms.
+    """
+    request = FitRequest(
+        model=numbers,
+        machine=Machine(name=device, device=_device(kind, device_total_bytes), count=degree),
+        engine="native",
+        dtype=dtype,
+        batch_tokens=max(max_batch_tokens, max_num_seqs),
+        tensor=degree,
+        gather_tokens=gather_tokens,
+    )
+    plan = outline(numbers)
+    layout = Layout(degree)
+    if reasons := conflicts(plan, layout, "native"):
+        raise FitInputError("; ".join(reasons))
+    kept_back = max(int(device_total_bytes * (1 - memory_fraction)), HOST_RESERVE)
+    room = max(0, device_free_bytes - kept_back) // ranks_here
+    (ledger,) = option(request, plan, layout).ledgers
+    per_block = ledger.need(BLOCK, 1).of(CACHE)
+
+    def terms(context: int) -> tuple[Term, ...]:
+        found = ledger.need(context, max_num_seqs).terms
+        return tuple(t for t in found if t.name not in (CACHE, RUNTIME))
+
+    def beside(context: int) -> int:
+        """Bytes that this rank will take besides the cache, at their most while serving."""
+        return sum(t.bytes for t in terms(context) if not t.starting) - loaded_bytes
+
+    blocks, reach = _blocks(
+        room if kv_cache_bytes is None else None,
+        kv_cache_bytes,
+        beside,
+        per_block,
+        max_num_seqs,
+        max_model_len,
+    )
+    loading = sum(t.bytes for t in terms(BLOCK) if t.name in (WEIGHTS, LOADING)) - loaded_bytes
+    if blocks < 1 or (loaded_bytes == 0 and loading > room):
+        raise CannotFit(_refusal(device, room, device_total_bytes, per_block, terms(BLOCK)))
+    cache = Term(
+        name=CACHE,
+        bytes=blocks * per_block,
+        low=blocks * per_block,
+        high=blocks * per_block,
+        exact=True,
+    )
+    return EngineBudget(blocks=blocks, max_model_len=reach, terms=(*terms(reach), cache), room=room)
+
+
+def _device(kind: Literal["gpu", "cpu"], total: int) -> Device:
+    return Device(product=kind, kind=kind, total=total, low=total, high=total, known=True)
+
+
+def _blocks(
+    room: int | None,
+    fixed: int | None,
+    beside: _Beside,
+    per_block: int,
+    sequences: int,
+    most: int,
+) -> tuple[int, int]:
+    """Blocks and the longest sequence: what a longer one needs besides the cache is taken off.
+
+    A longer context makes wider activations, so it is settled first: the longest whose own cache
+    still fits beside them. Then the rest goes to more blocks, as many as can ever be used.
+    """
+    wanted = -(-most // BLOCK) * sequences
+    if room is None:
+        blocks = min(wanted, (fixed or 0) // per_block)
+        return blocks, min(most, blocks * BLOCK)
+    low, high = 0, -(-most // BLOCK) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        held = beside(min(most, middle * BLOCK)) + middle * per_block <= room
+        low, high = (middle, high) if held else (low, middle)
+    reach = min(most, low * BLOCK)
+    if reach < 1:
+        return 0, 0
+    return min(wanted, (room - beside(reach)) // per_block), reach
+
+
+class _Beside(Protocol):
+    def __call__(self, context: int, /) -> int: ...
+
+
+def _refusal(
+    device: str, room: int, total: int, per_block: int, terms: tuple[Term, ...]
+) -> list[str]:
+    need = sum(term.bytes for term in terms if not term.starting) + per_block
+    lines = [
+        f"the model does not fit: {human(need)} are needed for one block of {BLOCK} tokens, and "
+        f"{human(room)} of {human(total)} on {device} may still be used"
+    ]
+    lines += [f"  {term.name}: {human(term.bytes)}" for term in terms if term.bytes]
+    lines.append(f"  {CACHE}: {human(per_block)} for each block")
+    return lines

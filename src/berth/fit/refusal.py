@@ -1,0 +1,96 @@
+"""The sentences that head a refusal: the seed's three forms, and devices that no engine runs on."""
+
+from __future__ import annotations
+
+from berth.fit.options import Option
+from berth.fit.request import FitRequest
+from berth.fit.terms import Need
+from berth.fit.units import GIB, ceil_div
+
+# What vLLM 0.2x and 0.3x refuse to start on, and what torch 2.x has kernels for.
+_LEAST_CAPABILITY = {"vllm": (7, 5), "native": (5, 0), "transformers": (5, 0), "llamacpp": (5, 0)}
+
+
+def unsupported(request: FitRequest) -> list[str]:
+    """Why the engine cannot run on this device at all, whatever memory it has."""
+    device = request.machine.device
+    capability, least = device.compute_capability, _LEAST_CAPABILITY[request.engine]
+    if capability is None:
+        return []
+    if capability < least:
+        return [
+            f"{request.engine} needs compute capability {least[0]}.{least[1]}, and "
+            f"{device.product} has {capability[0]}.{capability[1]}"
+        ]
+    if request.engine == "vllm" and capability < (8, 0) and request.resolved_dtype == "bfloat16":
+        return [
+            f"vllm computes bfloat16 from compute capability 8.0 on, and {device.product} has "
+            f"{capability[0]}.{capability[1]}; dtype float16 takes the same memory"
+        ]
+    return []
+
+
+def headlines(
+    request: FitRequest, chosen: Option | None, needs: tuple[Need, ...], count: int | None
+) -> list[str]:
+    """The seed's messages, those that apply, in its order. Numbers are GPUs and whole GiB.
+
+    Args:
+        chosen: the layout that came nearest; None where none is possible.
+        count: how many of these GPUs would do, where more of them would.
+    """
+    machine, model = request.machine, request.name
+    provided = machine.count * request.nodes
+    if machine.device.kind == "cpu":
+        return _cpu_headlines(request, chosen, needs)
+    found: list[str] = []
+    if count is not None and count > provided:
+        found.append(
+            f"Insufficient number of GPUs: Instance type {machine.name} provides {provided}, but "
+            f"preset {model} requires at least {count}"
+        )
+    if chosen is None:
+        return found
+    memory = machine.device.total
+    worst = max(_device_for(request, chosen, need) for need in needs)
+    if worst > memory:
+        found.append(
+            f"Insufficient GPU memory: Instance type {machine.name} provides {memory // GIB} per "
+            f"GPU, but preset {model} requires at least {ceil_div(worst, GIB)} per GPU"
+        )
+    together = sum(_device_for(request, chosen, need) for need in needs) * chosen.layout.tensor
+    if provided > 1 and together > provided * memory:
+        found.append(
+            f"Insufficient total GPU memory: Instance type {machine.name} has a total of "
+            f"{provided * memory // GIB}, but preset {model} requires at least "
+            f"{ceil_div(together, GIB)}"
+        )
+    return found
+
+
+def _cpu_headlines(
+    request: FitRequest, chosen: Option | None, needs: tuple[Need, ...]
+) -> list[str]:
+    if chosen is None:
+        return []
+    need = sum(need.bytes for need in needs) * chosen.layout.tensor
+    needed = int(need / request.fraction)
+    memory = request.machine.device.total
+    if needed <= memory:
+        return []
+    return [
+        f"Insufficient memory: Instance type {request.machine.name} provides {memory // GIB}, but "
+        f"preset {request.name} requires at least {ceil_div(needed, GIB)}"
+    ]
+
+
+def _device_for(request: FitRequest, chosen: Option, need: Need) -> int:
+    """The total memory that a device would have to report for this need; just over, if at all.
+
+    Told as the total of a device as it reports it, of which the engine may take its fraction.
+    """
+    device = request.machine.device
+    if need.bytes <= chosen.usable:
+        return min(device.total, int(need.bytes / request.fraction))
+    by_fraction = int(need.bytes / request.fraction)
+    return max(by_fraction, need.bytes + device.reserved, device.total + 1)

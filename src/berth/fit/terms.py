@@ -1,0 +1,320 @@
+"""The terms of one rank: what each thing takes, how sure that is, and what it takes it from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from berth.fit.activations import (
+    Step,
+    activation_bytes,
+    batch_tokens,
+    logits_bytes,
+    score_bytes,
+)
+from berth.fit.cache_size import cache_bytes
+from berth.fit.request import FitRequest
+from berth.fit.runtime import Overhead, overhead, runtime_overhead
+from berth.fit.sharding import Layout, Outline, Stage, model_bytes, sizes_agree
+from berth.fit.units import ELEMENT_BYTES, GIB, MIB, ceil_bytes
+from berth.presets.numbers import Attention, Mlp
+
+Resource = Literal["device", "host", "shm", "disk"]
+LARGE_DEVICE = 70 * GIB
+
+WEIGHTS = "weights"
+CACHE = "kv cache"
+ACTIVATIONS = "activations"
+SCORES = "attention scores"
+LOGITS = "logits"
+TABLES = "rotary tables"
+RUNTIME = "runtime overhead"
+LOADING = "load transient"
+SLACK = "allocator slack"
+HOST = "host memory"
+SHM = "/dev/shm"
+DISK = "disk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """Bytes of one thing, in an interval; `exact` where it is a sum and not an estimate."""
+
+    name: str
+    bytes: int
+    low: int
+    high: int
+    exact: bool
+    resource: Resource = "device"
+    # While weights load, and before there is a cache: it and what serving needs take turns.
+    starting: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What one rank needs of its device. All ranks of a stage are alike."""
+
+    stage: int
+    terms: tuple[Term, ...]
+
+    @property
+    def bytes(self) -> int:
+        """At the widest moment: all that stays, and the larger of starting and serving."""
+        return self._sum("bytes")
+
+    @property
+    def low(self) -> int:
+        return self._sum("low")
+
+    @property
+    def high(self) -> int:
+        return self._sum("high")
+
+    def of(self, name: str) -> int:
+        """Bytes of one term; 0 where there is none."""
+        return sum(term.bytes for term in self.terms if term.name == name)
+
+    def _sum(self, which: Literal["bytes", "low", "high"]) -> int:
+        stays = serving = starting = 0
+        for term in self.terms:
+            size: int = getattr(term, which)
+            if term.starting:
+                starting += size
+            elif term.name in SERVING:
+                serving += size
+            else:
+                stays += size
+        return stays + max(serving, starting)
+
+
+SERVING = frozenset({CACHE, ACTIVATIONS, SCORES, LOGITS, SLACK})
+
+
+def _exact(name: str, size: int, note: str = "") -> Term:
+    return Term(name=name, bytes=size, low=size, high=size, exact=True, note=note)
+
+
+def _within(name: str, size: int, spread: float, note: str = "") -> Term:
+    """An estimate, `spread` of itself to either side."""
+    return Term(
+        name=name,
+        bytes=size,
+        low=int(size * (1 - spread)),
+        high=int(size * (1 + spread)),
+        exact=False,
+        note=note,
+    )
+
+
+class Ledger:
+    """A layout's ranks, ready to be asked for any context and concurrency. Cheap to ask."""
+
+    def __init__(self, request: FitRequest, plan: Outline, layout: Layout, stage: Stage) -> None:
+        self.request = request
+        self.layout = layout
+        self.stage = stage
+        self._kind = request.machine.device.kind
+        self._total = request.machine.device.total
+        self._fixed = self._fixed_terms(plan)
+
+    def need(self, context: int, concurrency: int) -> Need:
+        """What a rank of this stage needs for so many sequences of so many tokens."""
+        return Need(
+            stage=self.stage.index,
+            terms=(*self._fixed, *self._tables(context), *self._serving(context, concurrency)),
+        )
+
+    def _fixed_terms(self, plan: Outline) -> tuple[Term, ...]:
+        request = self.request
+        runtime = runtime_overhead(
+            request.engine,
+            self._kind,
+            tensor=self.layout.tensor,
+            pipeline=self.layout.pipeline,
+            layers=sum(count for _, count in self.stage.layers),
+            large=self._total >= LARGE_DEVICE,
+        )
+        # The tensors of a scheme that mixes widths, and ranks' shares of a surplus we cannot name.
+        exact = (
+            (request.scheme is None or request.scheme.exact)
+            and not request.model.missing
+            and sizes_agree(request, plan)
+        )
+        size = self.stage.weight_bytes
+        weights = (
+            _exact(WEIGHTS, size)
+            if exact
+            else _within(WEIGHTS, size, 0.05, "; ".join(request.model.missing))
+        )
+        loading = self._load_transient()
+        return (
+            weights,
+            _term(RUNTIME, runtime),
+            Term(
+                name=LOADING,
+                bytes=loading,
+                low=loading if request.engine == "native" else 0,
+                high=loading,
+                exact=request.engine == "native",
+                starting=True,
+            ),
+        )
+
+    def _tables(self, context: int) -> tuple[Term, ...]:
+        """The native engine keeps cosine and sine of every position in float32, on each rank."""
+        if self.request.engine != "native":
+            return ()
+        heads = [
+            layer.mixer.head_dim
+            for layer, _ in self.stage.layers
+            if isinstance(layer.mixer, Attention)
+        ]
+        return (_exact(TABLES, context * max(heads, default=0) * 4),)
+
+    def _serving(self, context: int, concurrency: int) -> tuple[Term, ...]:
+        request, stage, degree = self.request, self.stage, self.layout.tensor
+        engine = request.engine
+        tokens = batch_tokens(engine, self._total, request.batch_tokens)
+        if engine == "native":
+            tokens = max(tokens, concurrency)
+        cache = cache_bytes(
+            stage.layers,
+            degree=degree,
+            context=context,
+            concurrency=concurrency,
+            element=request.kv_element,
+            engine=engine,
+            batch_tokens=tokens,
+        )
+        step = Step(tokens, concurrency, context, request.gather_tokens)
+        live = activation_bytes(
+            request.model,
+            stage.layers,
+            step,
+            engine=engine,
+            kind=self._kind,
+            degree=degree,
+            element=request.element,
+        )
+        terms = [
+            _exact(CACHE, cache),
+            _within(ACTIVATIONS, live, 0.1 if engine == "native" else 0.3),
+        ]
+        if engine == "native" and self._kind == "gpu":
+            scores = score_bytes(stage.layers, step, degree=degree, kind=self._kind)
+            terms.append(Term(name=SCORES, bytes=scores, low=0, high=scores, exact=False))
+        if stage.last and request.model.generates:
+            size = logits_bytes(
+                request.model.vocab,
+                step,
+                engine=engine,
+                degree=degree,
+                element=request.element,
+                device_total=self._total,
+            )
+            terms.append(_within(LOGITS, size, 0.1))
+        return (*terms, *self._slack(terms))
+
+    def _slack(self, terms: list[Term]) -> tuple[Term, ...]:
+        """What the allocator keeps of memory that steps take and give back."""
+        found = overhead(self.request.engine, self._kind, "slack_percent")
+        passing = sum(t.bytes for t in terms if t.name in (ACTIVATIONS, LOGITS))
+        if not found.bytes:
+            return ()
+        size, low, high = (
+            passing * percent // (100 * MIB) for percent in (found.bytes, found.low, found.high)
+        )
+        slack = Term(name=SLACK, bytes=size, low=low, high=high, exact=False, note=found.source)
+        return (slack,)
+
+    def _load_transient(self) -> int:
+        request = self.request
+        if request.engine == "native":
+            return self._native_transient() if self._kind == "cpu" else 0
+        if request.engine == "llamacpp":
+            return 0  # weights are mapped from the file
+        return self.stage.largest
+
+    def _native_transient(self) -> int:
+        """The native loader on CPU fills one fused matrix, then packs a copy and drops the first.
+
+        What it adds at its worst to the weights' final size, walking the last layer and the head
+        in its order; a source's rows are mapped while they are copied.
+        """
+        numbers, degree = self.request.model, self.layout.tensor
+        ratio = ELEMENT_BYTES[self.request.stored_dtype] / self.request.element
+        element = self.request.element
+        pieces: list[tuple[int, int]] = []  # elements of a rank's matrix, of its largest source
+        for layer, _ in self.stage.layers[-1:]:
+            pieces += _pieces(numbers.hidden, layer.mixer, layer.feed_forward, degree)
+        if not numbers.tied:
+            head = numbers.vocab * numbers.hidden // degree
+            pieces.append((head, head))
+        after = 0
+        worst = 0
+        for own, source in reversed(pieces):
+            # At this moment everything behind it is not there yet.
+            extra = max(own, int(source * ratio))
+            worst = max(worst, extra - after)
+            after += own
+        return ceil_bytes(worst, element)
+
+
+def _pieces(hidden: int, mixer: object, feed_forward: object, degree: int) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    if isinstance(mixer, Attention):
+        q = mixer.heads * mixer.head_dim * hidden // degree
+        kv = mixer.kv_heads * (mixer.head_dim + mixer.values) * hidden // degree
+        found += [(q + kv, q), (q, q)]
+    if isinstance(feed_forward, Mlp):
+        one = feed_forward.intermediate * hidden // degree
+        found += [(2 * one if feed_forward.gated else one, one), (one, one)]
+    return found
+
+
+def _term(name: str, found: Overhead, resource: Resource = "device") -> Term:
+    return Term(
+        name=name,
+        bytes=found.bytes,
+        low=found.low,
+        high=found.high,
+        exact=False,
+        resource=resource,
+        note=found.source,
+    )
+
+
+def node_terms(request: FitRequest, plan: Outline, layout: Layout, largest: int) -> list[Term]:
+    """What a node must have besides its devices: RAM, /dev/shm, disk for the weights."""
+    ranks = min(layout.ranks, request.machine.count)
+    found: list[Term] = []
+    if request.machine.device.kind == "gpu":
+        host = overhead(request.engine, "gpu", "host").times(ranks)
+        found.append(_term(HOST, host.plus(Overhead(largest, 0, largest, True, "")), "host"))
+        if layout.ranks > 1:
+            # vLLM's message queues ask for 1 GiB; NCCL alone for a few MiB a pair of ranks.
+            size = GIB if request.engine == "vllm" else 64 * MIB * ranks
+            found.append(
+                Term(
+                    name=SHM,
+                    bytes=size,
+                    low=32 * MIB,
+                    high=size,
+                    exact=False,
+                    resource="shm",
+                )
+            )
+    stored = request.stored_bytes or _stored_size(request, plan)
+    found.append(
+        Term(name=DISK, bytes=stored, low=stored, high=stored, exact=True, resource="disk")
+    )
+    return found
+
+
+def _stored_size(request: FitRequest, plan: Outline) -> int:
+    """Bytes of the checkpoint, in the format in which it is stored."""
+    size = model_bytes(request, plan)
+    if request.scheme is not None:
+        return size
+    return ceil_bytes(size, ELEMENT_BYTES[request.stored_dtype] / request.element)

@@ -1,0 +1,86 @@
+"""Writes docs/models.md: `python -m berth.presets.page > docs/models.md`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+
+from berth.presets.catalogue import Preset, load_presets
+from berth.protocol.architectures import NATIVE
+
+# Classes whose logits or greedy text tests hold to transformers' own, on small random models
+# (tests/engine/test_parity*.py, tests/runtimes). tests/presets/test_page.py keeps this honest.
+TESTED_NATIVE = frozenset(
+    {
+        "FalconForCausalLM",
+        "LlamaForCausalLM",
+        "MistralForCausalLM",
+        "Qwen2ForCausalLM",
+        "Qwen3ForCausalLM",
+    }
+)
+TESTED_TRANSFORMERS = frozenset[str]()
+
+_FEATURES = [
+    ("continuous batching", "yes", "yes"),
+    ("chunked prefill", "yes", "no"),
+    ("prefix sharing", "yes", "no"),
+    ("tensor parallelism under torchrun", "yes", "no"),
+    ("several GPUs by accelerate's device_map", "no", "untested"),
+    ("seeds, penalties, logprobs, stop strings, streaming", "yes", "yes"),
+    ("beams, several return sequences, n-gram bans, forced tokens", "no", "yes"),
+    ("8-bit and 4-bit loading", "no", "untested (needs an NVIDIA GPU)"),
+    ("CPU", "yes", "yes"),
+    ("NVIDIA GPU", "untested", "untested"),
+]
+
+_HEAD = """# Models
+
+Generated from the catalogue by `make docs`; do not edit.
+
+`berth presets` lists the same; `berth presets NAME` shows one. What a model's row says of tests is about its architecture, on small random models beside transformers' own: no weights but pocket's can be downloaded where the tests run.
+
+## Engines
+
+| feature | native | transformers |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    presets = sorted(load_presets().values(), key=lambda p: (p.family, p.parameters or 0, p.name))
+    lines = [f"| {name} | {native} | {other} |" for name, native, other in _FEATURES]
+    return _HEAD + "\n".join(lines) + "\n" + "".join(_sections(presets))
+
+
+def _sections(presets: list[Preset]) -> Iterator[str]:
+    for family, members in groupby(presets, key=lambda p: p.family):
+        yield f"\n## {family}\n\n"
+        yield "| model | parameters | context | engine | chat template | tested |\n"
+        yield "|---|---|---|---|---|---|\n"
+        for preset in members:
+            yield _row(preset)
+
+
+def _row(preset: Preset) -> str:
+    parameters = "?" if preset.parameters is None else f"{preset.parameters / 1e9:.3g} B"
+    engine = f"none yet: {preset.reason}" if preset.engine == "none" else preset.engine
+    return (
+        f"| {preset.name} | {parameters} | {preset.context:,} | {engine} | {preset.template} | "
+        f"{_tested(preset)} |\n"
+    )
+
+
+def _tested(preset: Preset) -> str:
+    if preset.name == "pocket":
+        return "yes, with its weights"
+    known = TESTED_NATIVE if preset.architecture in NATIVE else TESTED_TRANSFORMERS
+    if preset.engine != "none" and preset.architecture in known:
+        return "architecture; weights untested"
+    return "untested"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

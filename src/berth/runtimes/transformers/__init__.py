@@ -1,0 +1,1 @@
+"""Any causal language model that transformers' AutoModelForCausalLM loads, as an engine process."""

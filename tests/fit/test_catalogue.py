@@ -1,0 +1,69 @@
+"""Every preset of the catalogue can be asked about, and every parameter is weighed."""
+
+from __future__ import annotations
+
+import pytest
+
+from berth.cli.model_source import ModelError, from_preset
+from berth.fit import FitInputError, FitRequest, default_engine, fit, own_gpus, sku
+from berth.presets.catalogue import Preset, load_presets
+from berth.presets.numbers import parameter_count
+
+PRESETS = list(load_presets().values())
+SIZED = [p for p in PRESETS if p.config is not None or p.weights is not None]
+
+
+def ask(preset: Preset, where: str) -> FitRequest:
+    found = from_preset(preset)
+    return FitRequest(
+        model=found.numbers,
+        name=found.name,
+        machine=sku(where),
+        engine=default_engine(found.numbers, "gpu"),
+        stored_bytes=found.stored_bytes,
+    )
+
+
+@pytest.mark.parametrize("preset", SIZED, ids=lambda p: p.name)
+def test_every_preset_gets_an_answer_with_terms(preset: Preset) -> None:
+    for where in ("p5en.48xlarge", "g6.xlarge"):
+        verdict = fit(ask(preset, where))
+        if verdict.layout is None:
+            assert verdict.conflicts
+            continue
+        assert verdict.worst is not None
+        assert verdict.worst.of("weights") > 0
+        assert verdict.worst.of("runtime overhead") > 0
+
+
+@pytest.mark.parametrize("preset", SIZED, ids=lambda p: p.name)
+def test_weights_are_every_parameter_in_the_checkpoints_format(preset: Preset) -> None:
+    found = from_preset(preset)
+    numbers = found.numbers
+    if numbers.quantization or numbers.missing:
+        pytest.skip("packed, or not wholly known from its config")
+    engine = default_engine(numbers, "gpu")
+    if engine == "vllm" and numbers.vocab % 64:
+        pytest.skip("vllm pads its vocabulary")
+    asked = FitRequest(
+        model=numbers, machine=own_gpus("H200", 1), engine=engine, tensor=1, pipeline=1
+    )
+    verdict = fit(asked)
+    assert verdict.worst is not None
+    each = 4 if numbers.dtype == "float32" else 2
+    assert verdict.worst.of("weights") == parameter_count(numbers) * each
+
+
+@pytest.mark.parametrize(
+    "preset", [p for p in PRESETS if p.config is None and p.weights is None], ids=lambda p: p.name
+)
+def test_a_preset_of_unknown_size_is_no_pass(preset: Preset) -> None:
+    with pytest.raises(ModelError, match="is not known"):
+        from_preset(preset)
+
+
+def test_an_engine_that_does_not_run_the_model_is_refused() -> None:
+    other = next(p for p in SIZED if p.architecture.startswith("Gemma"))
+    found = from_preset(other)
+    with pytest.raises(FitInputError, match="the native engine does not run Gemma"):
+        FitRequest(model=found.numbers, machine=sku("g6.xlarge"), engine="native")
