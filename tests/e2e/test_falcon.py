@@ -15,6 +15,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from e2e.berth_server import Server, berth_serve, code_blocks, poll, run_shell
+from e2e.random_model import random_model
 from e2e.streams import Stream
 from e2e.tiny_falcon import tiny_falcon
 
@@ -173,17 +174,26 @@ def test_bad_values_are_422_and_name_the_field(server: Server, wish: dict[str, A
     assert entry["loc"][1] in entry["msg"]
 
 
-def test_the_native_engine_says_the_same_and_names_what_it_does_not_do(
+def test_a_natively_served_model_hands_what_needs_generate_to_generate(
     server: Server, folder: Path, tmp_path: Path
 ) -> None:
-    body = GREEDY | {"prompt": "The capital of France"}
+    plain = GREEDY | {"prompt": "The capital of France"}
+    beams = plain | {"num_beams": 2, "num_return_sequences": 2}
+    banned = plain | {"bad_words_ids": [5], "no_repeat_ngram_size": 2}
     with berth_serve(tmp_path, str(folder), "--threads", "1", "--dtype", "float32") as native:
-        assert native.call("/chat", body) == server.call("/chat", body)
-        for name, value in {"num_beams": 2, "bad_words_ids": [5]}.items():
-            status, answer = native.call("/chat", body | {name: value})
-            assert status == 400
-            assert f"{name} needs Hugging Face's generate" in answer["detail"]
-            assert "--engine transformers" in answer["detail"]
+        assert native.call("/chat", plain) == server.call("/chat", plain)
+        assert len(native.engine_pids()) == 1
+        for body in (beams, banned, plain):
+            assert native.call("/chat", body) == server.call("/chat", body)
+        assert native.stop() == 0
+
+
+def test_metas_layout_has_no_generate_and_the_refusal_names_the_parameter(tmp_path: Path) -> None:
+    folder = random_model(tmp_path / "model")
+    with berth_serve(tmp_path, str(folder), "--threads", "1") as native:
+        status, answer = native.call("/chat", {"prompt": "Hello", "num_beams": 2})
+        assert status == 400
+        assert "num_beams needs Hugging Face's generate" in answer["detail"]
 
 
 def test_a_killed_engine_costs_no_byte(server: Server) -> None:

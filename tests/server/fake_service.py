@@ -141,6 +141,9 @@ class FakeService:
         check_text(text, "prompt", max_bytes=max_prompt_bytes(self.max_model_len, 2))
         return [_BOS, *text.encode()]
 
+    async def prepare(self, options: Options) -> None:
+        """One engine has nothing to wait for."""
+
     def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> FakeGeneration:
         if not self.state.ready:
             raise Unavailable("The model is still loading.", self.retry_after)

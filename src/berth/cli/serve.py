@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import importlib.util
 import logging
 import os
 import re
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import click
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -30,6 +33,7 @@ from berth.serving.launch import LaunchConfig
 from berth.serving.model_service import ModelService
 from berth.serving.open_model import ServingConfig, open_model
 from berth.serving.tokenizer import TokenizerError
+from berth.serving.two_engines import TwoEngines
 
 _STDERR = Console(stderr=True)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -305,7 +309,7 @@ async def _serve(serving: ServingConfig, settings: ServerSettings) -> int:
     if serving.launch.node_rank > 0:
         return await serve_worker(serving, settings)
     metrics = Metrics(serving.model_id)
-    service = ModelService(serving, metrics)
+    service = _service(serving, metrics)
     shown: list[asyncio.Task[None]] = []
 
     def listening(host: str, port: int) -> None:
@@ -318,7 +322,21 @@ async def _serve(serving: ServingConfig, settings: ServerSettings) -> int:
             task.cancel()
 
 
-async def _show_loading(service: ModelService, host: str, port: int) -> None:
+def _service(serving: ServingConfig, metrics: Metrics) -> ModelService | TwoEngines:
+    """The model on its engine, with generate behind it where that can read the folder too."""
+    engine = serving.engine
+    if (
+        engine.engine != "native"
+        or serving.launch.nnodes > 1
+        or not (Path(engine.model) / "config.json").is_file()
+        or importlib.util.find_spec("transformers") is None
+    ):
+        return ModelService(serving, metrics)
+    second = msgspec.structs.replace(engine, engine="transformers", degree=1)
+    return TwoEngines(serving, dataclasses.replace(serving, engine=second), metrics)
+
+
+async def _show_loading(service: ModelService | TwoEngines, host: str, port: int) -> None:
     """A progress bar while weights load, where a person watches; then where to ask."""
     columns = TextColumn("loading {task.description}"), BarColumn(), TaskProgressColumn()
     watched = sys.stderr.isatty()

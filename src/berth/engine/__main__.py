@@ -47,11 +47,11 @@ def main() -> int:
 
 def _is_final(error: Exception) -> bool:
     """Whether a fresh process would fail the same way: the folder, the numbers, the memory."""
-    from berth.engine.memory import DoesNotFit
+    from berth.fit.native import CannotFit
     from berth.models.config import ConfigError
     from berth.models.weights.source import WeightError
 
-    return isinstance(error, ConfigError | WeightError | DoesNotFit | ValueError)
+    return isinstance(error, ConfigError | WeightError | CannotFit | ValueError)
 
 
 if __name__ == "__main__":

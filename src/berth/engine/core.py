@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+import msgspec
 import torch
 
 from berth.engine.broadcast import PlanChannel
@@ -15,6 +17,7 @@ from berth.engine.scheduler import Scheduler
 from berth.engine.sequence import Sequence
 from berth.protocol.messages import Delta, StepReport, Submit, TokenLogprob
 
+_MEASURE_EVERY = 64  # steps between two looks at the memory
 BAD_LOGITS_ERROR = "the model gave logits that are not numbers"
 
 
@@ -22,13 +25,22 @@ class Core:
     """Scheduler, runner and sampler, one step at a time."""
 
     def __init__(
-        self, scheduler: Scheduler, runner: Runner, channel: PlanChannel, pulse: Pulse
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        channel: PlanChannel,
+        pulse: Pulse,
+        memory: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`memory` tells the bytes that this rank has taken at its most; asked now and then."""
         self.scheduler = scheduler
         self.runner = runner
         self.channel = channel
         self.pulse = pulse
         self.sampler = Sampler(runner.model.ops)
+        self._memory = memory
+        self._memory_bytes = 0
+        self._until_measured = 0  # steps
         # Logprobs of prompt tokens so far, of the few requests that asked for them.
         self._prompt_logprobs: dict[int, list[TokenLogprob | None]] = {}
 
@@ -65,8 +77,11 @@ class Core:
         self.pulse.busy = False
         if not deltas:
             return None
-        seconds = time.perf_counter() - began
-        return StepReport(deltas, self.scheduler.stats(seconds, len(plan.tokens)))
+        if self._until_measured == 0:
+            self._memory_bytes = self._memory()
+        self._until_measured = (self._until_measured + 1) % _MEASURE_EVERY
+        stats = self.scheduler.stats(time.perf_counter() - began, len(plan.tokens))
+        return StepReport(deltas, msgspec.structs.replace(stats, memory_bytes=self._memory_bytes))
 
     @torch.inference_mode()
     def _sample(self, plan: StepPlan, logits: torch.Tensor) -> Sampled:

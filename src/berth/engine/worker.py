@@ -16,9 +16,10 @@ import torch
 
 from berth.engine.block_manager import BlockManager
 from berth.engine.broadcast import PlanChannel
+from berth.engine.budget import MemoryMeter, rank_budget
 from berth.engine.core import Core
 from berth.engine.link import Link
-from berth.engine.memory import cache_blocks, device_memory, local_ranks
+from berth.engine.memory import local_ranks
 from berth.engine.placement import choose_device, choose_dtype, choose_threads
 from berth.engine.runner import Runner
 from berth.engine.scheduler import Scheduler
@@ -42,6 +43,7 @@ def run(config: EngineConfig, link: Link) -> None:
     device = choose_device(config.device)
     torch.set_num_threads(choose_threads(config.threads, local_ranks()))
     group = join_group(device)
+    meter = MemoryMeter(device)
     runner, ready = _load(config, group, link)
     channel = PlanChannel(group)
     link.pulse.busy = False
@@ -55,7 +57,7 @@ def run(config: EngineConfig, link: Link) -> None:
             ready.max_model_len,
         )
         link.send(ready)
-        _lead(Core(scheduler, runner, channel, link.pulse), link)
+        _lead(Core(scheduler, runner, channel, link.pulse, meter.peak), link)
         channel.send(None)
     else:
         _follow(runner, channel, link)
@@ -74,6 +76,7 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
         )
     dtype = choose_dtype(config.dtype, numbers.dtype, group.device)
     positions = min(config.max_model_len or numbers.max_position, numbers.max_position)
+    rank_budget(config, numbers, group, dtype, positions)  # refuses before anything is loaded
     source = open_weights(config.model)
     total = source.total_bytes // group.degree
     done, told = 0, 0
@@ -92,19 +95,9 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
         weight_bytes = model.load(source, loaded)
     source.close()
     link.send(Loading(group.rank, weight_bytes, weight_bytes))
-    memory, free = device_memory(group.device)
-    blocks = cache_blocks(
-        bytes_per_block=model.cache_bytes_per_block(),
-        block_size=BLOCK,
-        wanted_tokens=config.max_num_seqs * positions,
-        kv_cache_bytes=config.kv_cache_bytes,
-        memory_fraction=config.memory_fraction,
-        total=memory,
-        free=free,
-        ranks_here=local_ranks() if group.device.type == "cpu" else 1,
-    )
-    blocks = _smallest(blocks, group)
-    reach = min(positions, blocks * BLOCK)
+    budget = rank_budget(config, numbers, group, dtype, positions, loaded_bytes=weight_bytes)
+    blocks = _smallest(budget.blocks, group)
+    reach = _smallest(min(budget.max_model_len, blocks * BLOCK), group)
     with torch.inference_mode():
         runner = Runner(model, blocks, config.max_num_seqs, reach)
     return runner, Ready(
@@ -121,14 +114,15 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
         weight_bytes=weight_bytes,
         kv_bytes=blocks * model.cache_bytes_per_block(),
         load_seconds=time.monotonic() - began,
+        estimated=budget.bytes,
     )
 
 
-def _smallest(blocks: int, group: Group) -> int:
+def _smallest(number: int, group: Group) -> int:
     """Every rank's cache must hold the same blocks: the smallest room decides."""
     if group.degree == 1:
-        return blocks
-    count = torch.tensor([blocks])
+        return number
+    count = torch.tensor([number])
     torch.distributed.all_reduce(count, op=torch.distributed.ReduceOp.MIN)
     return int(count)
 

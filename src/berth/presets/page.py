@@ -20,7 +20,28 @@ TESTED_NATIVE = frozenset(
         "Qwen3ForCausalLM",
     }
 )
-TESTED_TRANSFORMERS = frozenset[str]()
+TESTED_TRANSFORMERS = frozenset(
+    {
+        "BloomForCausalLM",
+        "FalconForCausalLM",
+        "GPT2LMHeadModel",
+        "GPTJForCausalLM",
+        "GPTNeoXForCausalLM",
+        "Gemma2ForCausalLM",
+        "Gemma3ForCausalLM",
+        "GemmaForCausalLM",
+        "LlamaForCausalLM",
+        "MambaForCausalLM",
+        "MistralForCausalLM",
+        "MixtralForCausalLM",
+        "MptForCausalLM",
+        "OPTForCausalLM",
+        "OpenAIGPTLMHeadModel",
+        "Phi3ForCausalLM",
+        "PhiForCausalLM",
+        "StableLmForCausalLM",
+    }
+)
 
 _FEATURES = [
     ("continuous batching", "yes", "yes"),
@@ -39,7 +60,9 @@ _HEAD = """# Models
 
 Generated from the catalogue by `make docs`; do not edit.
 
-`berth presets` lists the same; `berth presets NAME` shows one. What a model's row says of tests is about its architecture, on small random models beside transformers' own: no weights but pocket's can be downloaded where the tests run.
+`berth presets` lists the same; `berth presets NAME` shows one. What a row says of tests is about
+the architecture, on small random models beside transformers' own: no weights but pocket's can be
+had where the tests run.
 
 ## Engines
 

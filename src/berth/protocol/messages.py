@@ -122,6 +122,7 @@ class EngineStats(msgspec.Struct, frozen=True, array_like=True):
     prefix_hits: int = 0  # prompt tokens found, since start
     step_seconds: float = 0.0  # the last step, forward and sampling
     tokens_in_step: int = 0  # positions computed in the last step
+    memory_bytes: int = 0  # rank 0's, at its most, since before it loaded; 0: not measured
 
 
 class StepReport(msgspec.Struct, frozen=True, tag="step"):
@@ -156,6 +157,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     kv_bytes: int  # this rank's share
     load_seconds: float
     generates: bool = False  # whether it takes GenerateParams
+    estimated: dict[str, int] = {}  # rank 0's bytes by what they are for, as `fit` reckons them
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):

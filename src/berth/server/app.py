@@ -61,6 +61,7 @@ def create_app(
     openai.mount(app, server, documented)
     health.mount(app, current, documented)
     health.mount_metrics(app, server.metrics)
+    health.mount_fit(app, server.metrics, documented)
     _finish(app, documented)
     # The last one added is the outermost.
     app.add_middleware(Authentication, settings=settings)

@@ -13,7 +13,7 @@ import msgspec
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from berth.server.metrics import Metrics
+from berth.server.metrics import FitReport, Metrics
 from berth.server.reply import json_response
 from berth.server.schema import Documented
 from berth.serving.service import Health
@@ -70,6 +70,26 @@ def mount(app: FastAPI, health: Callable[[], Health], documented: Documented) ->
 
     documented.get(app, "/livez", livez, "health", {200: Alive})
     documented.get(app, "/readyz", readyz, "health", {200: Readiness, 503: Readiness})
+
+
+class NotMeasured(msgspec.Struct, frozen=True):
+    """No engine has been ready yet."""
+
+    detail: str
+
+
+def mount_fit(app: FastAPI, metrics: Metrics, documented: Documented) -> None:
+    """Add GET /v1/berth/fit."""
+
+    async def fit() -> Response:
+        """The engine's memory as it was reckoned at start, and as it is measured."""
+        report = metrics.fit()
+        if report is None:
+            missing = NotMeasured("The engine is not ready yet.")
+            return json_response(missing, 503, {"retry-after": "1"})
+        return json_response(report)
+
+    documented.get(app, "/v1/berth/fit", fit, "health", {200: FitReport, 503: NotMeasured})
 
 
 def mount_metrics(app: FastAPI, metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
@@ -51,6 +52,20 @@ class _ProcessSeconds(Collector):
         )
 
 
+class FitReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Rank 0's memory in bytes. On CPU a block of the cache is measured once it has been used."""
+
+    engine: str
+    device: str
+    dtype: str
+    degree: int
+    max_model_len: int
+    blocks: int
+    estimated: dict[str, int]
+    estimated_bytes: int
+    measured_bytes: int | None
+
+
 class Metrics:
     """One app's figures, for one model. Methods are called on the event loop's thread."""
 
@@ -58,6 +73,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._engine = EngineStats()
         self._had_engine = False
+        self._ready: Ready | None = None
 
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(name, text, ["model_name"], registry=self.registry).labels(model_name)
@@ -102,6 +118,14 @@ class Metrics:
             reason: success.labels(model_name, _REASON_LABELS.get(reason, reason))
             for reason in _REASONS
         }
+        self._model_name = model_name
+        self._estimated = Gauge(
+            "berth_fit_estimated_bytes", "Rank 0's memory by what it is for, as fit reckons it.",
+            ["model_name", "term"], registry=self.registry,
+        )  # fmt: skip
+        self._measured = gauge(
+            "berth_fit_measured_bytes", "Rank 0's memory at its most, since before it loaded."
+        )
         self._deaths = counter("berth_engine_deaths", "Engines that died or hung.")
         self._restarts = counter("berth_engine_restarts", "Engines that took a dead one's place.")
         Gauge(
@@ -135,6 +159,8 @@ class Metrics:
     ) -> None:
         """One step of the engine: its state, and what it brought to its requests."""
         last, self._engine = self._engine, stats
+        if stats.memory_bytes:
+            self._measured.set(stats.memory_bytes)
         self._running.set(stats.running)
         self._waiting.set(stats.waiting)
         self._kv_usage.set(stats.blocks_used / stats.blocks_total if stats.blocks_total else 0.0)
@@ -152,11 +178,31 @@ class Metrics:
         if self._had_engine:
             self._restarts.inc()
         self._had_engine = True
+        self._ready = ready
+        for term, size in ready.estimated.items():
+            self._estimated.labels(self._model_name, term).set(size)
 
     def engine_died(self, reason: str) -> None:
         """An engine ended unasked, or hung and was ended."""
         self._deaths.inc()
         self._running.set(0)
+
+    def fit(self) -> FitReport | None:
+        """What the engine was reckoned to take, and takes; None before the first is ready."""
+        ready = self._ready
+        if ready is None:
+            return None
+        return FitReport(
+            engine=ready.engine,
+            device=ready.device,
+            dtype=ready.dtype,
+            degree=ready.degree,
+            max_model_len=ready.max_model_len,
+            blocks=ready.blocks_total,
+            estimated=ready.estimated,
+            estimated_bytes=sum(ready.estimated.values()),
+            measured_bytes=self._engine.memory_bytes or None,
+        )
 
     # What the server itself reports.
 

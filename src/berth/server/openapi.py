@@ -29,6 +29,9 @@ class _NoModel:
     def encode(self, text: str) -> list[int]:
         self._refuse()
 
+    async def prepare(self, options: Options) -> None:
+        self._refuse()
+
     def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> Generation:
         self._refuse()
 

@@ -123,6 +123,9 @@ class ModelService:
     def _max_prompt_bytes(self) -> int:
         return max_prompt_bytes(self.max_model_len, self._tokenizer.max_token_bytes)
 
+    async def prepare(self, options: Options) -> None:
+        """See `Service`. One engine has nothing to wait for; `submit` refuses what it lacks."""
+
     def submit(
         self, prompt: Sequence[int], options: Options, *, request_id: str
     ) -> ModelGeneration:

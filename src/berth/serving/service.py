@@ -39,7 +39,11 @@ class Service(Protocol):
 
     model_id: str
     created: int  # unix seconds
-    max_model_len: int
+
+    @property
+    def max_model_len(self) -> int:
+        """Tokens of prompt and output together; 0 before the engine has told."""
+        ...
 
     def health(self) -> Health: ...
     def render_chat(self, messages: Sequence[Message]) -> list[int]:
@@ -48,6 +52,13 @@ class Service(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a plain prompt, beginning-of-sequence included. Raises InvalidRequest."""
+        ...
+
+    async def prepare(self, options: Options) -> None:
+        """Wait for what a request with these options needs beside the running engine, if anything.
+
+        Raises Unavailable, TimedOut or EngineFailed.
+        """
         ...
 
     def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> Generation:

@@ -48,6 +48,7 @@ async def _submit(server: Server, request: Request, call: falcon.FalconRequest) 
             prompt_tokens=len(ids),
             timeout=server.settings.request_timeout_seconds,
         )
+        await server.service.prepare(options[0])
         return submit_all(
             server.service, [(ids, each) for each in options], context_of(request.scope).request_id
         )

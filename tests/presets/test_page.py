@@ -1,0 +1,30 @@
+"""docs/models.md says what the catalogue and the tests say."""
+
+from __future__ import annotations
+
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from berth.presets.catalogue import load_presets
+from berth.presets.page import TESTED_NATIVE, TESTED_TRANSFORMERS, page
+from berth.protocol.architectures import NATIVE
+from e2e.berth_server import ROOT
+from runtimes.tiny_models import ARCHITECTURES
+
+
+def test_the_page_is_the_generated_one() -> None:
+    assert (ROOT / "docs" / "models.md").read_text() == page(), "run make docs"
+
+
+def test_there_are_at_least_70_models_each_with_a_row() -> None:
+    presets = load_presets()
+    assert len(presets) >= 70
+    for name in presets:
+        assert f"| {name} |" in page()
+
+
+def test_what_is_called_tested_has_a_test() -> None:
+    assert {"LLaMAForCausalLM"} == set(NATIVE) - TESTED_NATIVE  # an old spelling of Llama
+    mapping = AutoModelForCausalLM._model_mapping
+    kinds = {kind for kind, _ in ARCHITECTURES.values()}
+    tested = {mapping[type(AutoConfig.for_model(kind))].__name__ for kind in kinds}
+    assert tested == TESTED_TRANSFORMERS
