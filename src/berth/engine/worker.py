@@ -42,6 +42,7 @@ def run(config: EngineConfig, link: Link) -> None:
     """Serve until the supervisor says Shutdown. Raises what makes starting impossible."""
     device = choose_device(config.device)
     torch.set_num_threads(choose_threads(config.threads, local_ranks()))
+    link.pulse.busy = True  # a rank that waits for the others for ever counts as hung
     group = join_group(device)
     meter = MemoryMeter(device)
     runner, ready = _load(config, group, link)
@@ -65,7 +66,6 @@ def run(config: EngineConfig, link: Link) -> None:
 
 def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready]:
     began = time.monotonic()
-    link.pulse.busy = True
     numbers = load_config(config.model)
     if group.degree not in numbers.degrees():
         raise ValueError(

@@ -41,6 +41,7 @@ _STALL = 1.0  # a look this late means that we stood still, not they
 _CAUSE_DELAY = 0.05
 _REASON_CHARACTERS = 500
 _LINE_BYTES = 4096
+_REJOIN_PAUSE = 3.0
 _EXIT_PATIENCE = 5.0  # seconds for an engine that was asked to end
 
 
@@ -364,6 +365,10 @@ class EngineSupervisor:
 
     async def _back_off(self, short_lives: int) -> None:
         """Wait 0, 1, 2, 4 … times the first pause, after so many short lives in a row."""
+        if self._launch.node_rank > 0:
+            # Node 0 notices the loss within about a second and opens a new meeting place. Whoever
+            # comes before that joins the old one, and waits there in vain.
+            await asyncio.sleep(_REJOIN_PAUSE)
         if short_lives < 2:
             return
         pause = min(self._launch.first_backoff * 2 ** (short_lives - 2), self._launch.max_backoff)
