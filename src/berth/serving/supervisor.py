@@ -34,7 +34,7 @@ from berth.serving.rank_watch import RankWatch
 log = logging.getLogger("berth.serving.supervisor")
 engine_log = logging.getLogger("berth.engine")
 
-_TICK = 0.1  # seconds between two looks at the heartbeats
+_TICK = 0.25  # seconds between two looks at the heartbeats: each costs CPU that a token wants
 _STALL = 1.0  # a look this late means that we stood still, not they
 # A rank that died without a word makes the others fail in a collective, and they say so. Theirs is
 # not the cause: the silent one's connection is seen to close within this time.
