@@ -38,7 +38,7 @@ def test_a_template_may_be_named(hf_model: Path, name: str) -> None:
 
 
 def test_a_template_that_there_is_not_is_refused(hf_model: Path, meta_model: Path) -> None:
-    with pytest.raises(TokenizerError, match="should be one of .*llama-2, .*plain"):
+    with pytest.raises(TokenizerError, match=r"should be one of .*llama-2, .*plain"):
         opened(hf_model, template="llama-7")
     with pytest.raises(TokenizerError, match="no chat template of its own"):
         opened(meta_model, template="jinja")
