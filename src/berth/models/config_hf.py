@@ -19,15 +19,10 @@ from berth.models.config_hf_keys import (
     refuse_quantised,
     rope_keys,
 )
+from berth.protocol.architectures import NATIVE
 
-CLASSES = {
-    "LlamaForCausalLM": "llama",
-    "LLaMAForCausalLM": "llama",  # as the first conversions of Llama 1 spelt it
-    "MistralForCausalLM": "mistral",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-    "FalconForCausalLM": "falcon",
-}
+# The server decides by the same table which engine a folder gets.
+CLASSES = dict(NATIVE)
 # What transformers assumes where config.json says nothing; None: as many as attention heads.
 _KV_HEADS = {"llama": None, "mistral": 8, "qwen2": 32, "qwen3": 32}
 _MAX_POSITION = {"llama": 2048, "mistral": 131072, "qwen2": 32768, "qwen3": 32768}
