@@ -1,7 +1,7 @@
 """Compiles kernels.c for this machine's CPU, once, into a cache.
 
 No compiler, no harm: `library()` then gives None and ops.py runs the same arithmetic through
-torch. An image sets BERTH_KERNELS to a library it compiled when it was built.
+torch. An image sets BERTH_KERNELS to the libraries it compiled when it was built (variants.py).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("kernels.c", "ops.h")
+SOURCES = ("kernels.c", "linear.c", "ops.h")
 # No -ffast-math: linked into a shared library it would flush denormals in the whole process, and
 # the sampler's guard needs NaN to stay NaN.
 FLAGS = (
     "-O3",
-    "-march=native",
     "-mprefer-vector-width=512",
     "-fopenmp",
     "-fno-math-errno",
@@ -35,6 +35,9 @@ FLAGS = (
     "-fvisibility=hidden",
     "-Wno-psabi",
 )
+
+
+NATIVE = ("-march=native",)
 
 
 class BuildError(Exception):
@@ -50,18 +53,27 @@ def _cpu() -> str:
     return next((line for line in lines if line.startswith("flags")), platform.processor())
 
 
+def cpu_flags() -> frozenset[str]:
+    """What this CPU can do, by the names of /proc/cpuinfo; empty where that does not say."""
+    name, _, flags = _cpu().partition(":")
+    return frozenset(flags.split()) if name.strip() == "flags" else frozenset()
+
+
 def cache_path() -> Path:
     """Where this source, compiled for this CPU, is or will be."""
     digest = hashlib.sha256()
     for name in SOURCES:
         digest.update((Path(__file__).parent / name).read_bytes())
-    digest.update(" ".join((*FLAGS, platform.machine(), _cpu())).encode())
+    digest.update(" ".join((*NATIVE, *FLAGS, platform.machine(), _cpu())).encode())
     base = os.environ.get("BERTH_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "berth" / f"kernels-{digest.hexdigest()[:16]}.so"
 
 
-def build(target: Path) -> Path:
+def build(target: Path, arch: Sequence[str] = NATIVE) -> Path:
     """Compile to `target`, replacing it in one step so that two builders cannot clash.
+
+    Args:
+        arch: the compiler's options that name the CPU; this machine's own.
 
     Raises:
         BuildError: no C compiler, or it refused; the message is its last line.
@@ -75,8 +87,8 @@ def build(target: Path) -> Path:
     except OSError as error:
         raise BuildError(f"cannot write to {target.parent}: {error.strerror}") from error
     os.close(handle)
-    source = Path(__file__).parent / "kernels.c"
-    command = [compiler, *FLAGS, str(source), "-o", scratch, "-lm"]
+    sources = [str(Path(__file__).parent / name) for name in SOURCES if name.endswith(".c")]
+    command = [compiler, *arch, *FLAGS, *sources, "-o", scratch, "-lm"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -102,7 +114,11 @@ def library() -> ctypes.CDLL | None:
     given = os.environ.get("BERTH_KERNELS")
     path = Path(given) if given else cache_path()
     try:
-        if not path.exists():
+        if path.is_dir():
+            from berth.kernels.variants import best_in
+
+            path = best_in(path)
+        elif not path.exists():
             build(path)
         return ctypes.CDLL(str(path))
     except (BuildError, OSError) as error:

@@ -4,7 +4,8 @@ The layers are fairscale's column- and row-parallel linears and its vocabulary-p
 partitioned, gathered and reduced by its own functions. Two things differ, and both are about
 memory: fairscale's constructors build the whole matrix on every rank to cut a shard from it, so
 ours leave the weight to `fill`; and on CPU the product is oneDNN's, on a weight that is packed once
-into its own layout (0.8 of the memory's bandwidth where a plain product reaches 0.6).
+into its own layout (0.8 of the memory's bandwidth where a plain product reaches 0.6), or ours, on
+the same packed weight, where there are few rows and AMX (0.95).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from fairscale.nn.model_parallel.mappings import (
     reduce_from_model_parallel_region,
 )
 from torch import nn
+
+from berth.kernels.linear import MOST_ROWS, FewRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +106,18 @@ class _Product:
         self.bias = bias
         # Packed or not, it gives a row the same bits whatever is beside it. F.linear does not.
         self.onednn = weight.device.type == "cpu" and _has_onednn(weight.dtype)
-        self.weight = (
-            torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
-            if pack and self.onednn
-            else weight
-        )
+        self.weight = weight
+        self.few_rows: FewRows | None = None
+        if pack and self.onednn:
+            weight = weight.contiguous()
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+            self.few_rows = FewRows.of(weight, self.weight)
         # But its float32 kernel sums a lone row in another order than several: see __call__.
         self.pad_lone_row = self.onednn and weight.dtype == torch.float32
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self.few_rows is not None and x.shape[0] <= MOST_ROWS and x.is_contiguous():
+            return self.few_rows(x, self.bias)
         if not self.onednn:
             return F.linear(x, self.weight, self.bias)
         if self.pad_lone_row and x.shape[0] == 1:
