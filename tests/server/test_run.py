@@ -100,7 +100,8 @@ def test_sigterm_ends_what_outlasts_the_grace_period(start: Starter) -> None:
 def test_a_second_sigterm_does_not_wait(start: Starter) -> None:
     process = start("stuck", 60.0)
     with httpx.stream("POST", process.url + "/generate", json=STREAM, timeout=20) as reply:
-        assert next(reply.iter_lines()).startswith("data: ")
+        lines = reply.iter_lines()  # held: a collected iterator hangs up
+        assert next(lines).startswith("data: ")
         process.terminate()
         wait_until(lambda: process.get("/readyz") == 503)
         began = time.monotonic()

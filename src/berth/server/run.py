@@ -33,6 +33,7 @@ _STOP_SECONDS = 10.0  # for the model to end once it is told to
 _CLOSE_SECONDS = 5  # for answers that are already written to reach their clients
 _LOOK_SECONDS = 0.5  # between two looks at whether the model has failed for good
 _BACKLOG = 2048
+_DATE_SECONDS = 1.0  # how old the Date header of an answer may be
 
 
 class CannotListen(Exception):
@@ -56,11 +57,28 @@ class StartableService(Service, Protocol):
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its own signal handlers: it would close the socket at once."""
+    """uvicorn without its own signal handlers, which would close the socket at once, and without
+    looking ten times a second whether it should end: an idle server's work is taken from a token.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # 0: write the Date header anew
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), _DATE_SECONDS)
+
+    def end(self, *, force: bool) -> None:
+        """Close the socket; do not wait for open connections where forced."""
+        self.should_exit = True
+        self.force_exit = force
+        self._told.set()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -124,8 +142,7 @@ async def serve(
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         await _stop(stop)
-        web.should_exit = True
-        web.force_exit = hurry.is_set()
+        web.end(force=hurry.is_set())
         await asyncio.gather(serving, return_exceptions=True)
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
