@@ -13,6 +13,7 @@ from berth.fit.sharding import Layout, conflicts, outline
 from berth.fit.terms import CACHE, LOADING, RUNTIME, WEIGHTS, Term
 from berth.fit.units import human
 from berth.presets.numbers import Attention, Layer, Mlp, ModelNumbers
+from berth.protocol.architectures import NATIVE
 
 BLOCK = BLOCK_TOKENS["native"]
 # Left free whatever the fraction says: on a small host the fraction alone would be too little.
@@ -66,13 +67,8 @@ class LlamaLike(Protocol):
     def dtype(self) -> str: ...
 
 
-_CLASSES = {
-    "llama": "LlamaForCausalLM",
-    "mistral": "MistralForCausalLM",
-    "qwen2": "Qwen2ForCausalLM",
-    "qwen3": "Qwen3ForCausalLM",
-    "falcon": "FalconForCausalLM",
-}
+# config.json's class by the engine's own name; of two spellings, the first.
+_CLASSES = {name: architecture for architecture, name in reversed(list(NATIVE.items()))}
 
 
 def numbers_of(config: LlamaLike) -> ModelNumbers:

@@ -54,7 +54,7 @@ def _reason(error: Exception) -> str:
 
 def _is_final(error: Exception) -> bool:
     """Whether a fresh process would fail the same way: the folder, the packages, the memory."""
-    from berth.engine.memory import DoesNotFit
+    from berth.runtimes.transformers.cache_size import DoesNotFit
 
     # transformers says OSError of a folder that lacks a file.
     return isinstance(error, ImportError | OSError | ValueError | DoesNotFit)

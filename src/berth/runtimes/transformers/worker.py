@@ -11,10 +11,11 @@ import msgspec
 import torch
 
 from berth.engine.link import Link
-from berth.engine.memory import cache_blocks, device_memory
+from berth.engine.memory import device_memory
 from berth.engine.placement import choose_threads
 from berth.protocol.config import EngineConfig
 from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, StepReport, Submit, ToEngine
+from berth.runtimes.transformers.cache_size import cache_blocks
 from berth.runtimes.transformers.core import Core
 from berth.runtimes.transformers.generate import Generates
 from berth.runtimes.transformers.loading import load_model, positions_of
