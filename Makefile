@@ -4,8 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL ?=
 PORT ?= 5000
+TAG ?=
+OPTIONS ?=
+IMAGE ?=
+SBOM ?= build/sbom.json
+CHARTS := $(dir $(wildcard charts/*/Chart.yaml))
 
-.PHONY: run install test lint unit docs bench gpu-fit clean
+.PHONY: run install test lint unit test-images docs bench gpu-fit clean
+.PHONY: image images controller-image sbom charts push-charts
 
 run: $(VENV)/.serve  ## install what serving needs, and serve MODEL (the built-in one by default)
 	$(BIN)/berth serve $(MODEL) --port $(PORT)
@@ -39,11 +45,37 @@ lint: $(VENV)/.test
 unit: $(VENV)/.test
 	$(BIN)/python -m pytest
 
+test-images: $(VENV)/.test  ## build images and run them as containers; as root on Debian, minutes
+	$(BIN)/python -m pytest -m images tests/images
+
 docs: $(VENV)/.test  ## write the generated pages anew
 	$(BIN)/python -m berth.server.openapi > api/openapi.json
 	$(BIN)/python -m berth.presets.page > docs/models.md
 	$(BIN)/python -m berth.presets.schema presets
 	$(BIN)/python -m berth.cli.fit_measure page
+	$(BIN)/python docker/generate.py
+	$(BIN)/python charts/schema.py
+
+image: $(VENV)/.serve  ## build the image of MODEL; TAG=name:tag, OPTIONS="--no-weights --push"
+	$(BIN)/berth build $(or $(MODEL),$(error say which: make image MODEL=pocket)) \
+		$(if $(TAG),--tag $(TAG)) $(OPTIONS)
+
+images: $(VENV)/.serve  ## build the image of every model whose weights are here; names the others
+	$(BIN)/berth build --all $(OPTIONS)
+
+controller-image: $(VENV)/.serve  ## build the image of the controller
+	$(BIN)/berth build controller $(if $(TAG),--tag $(TAG)) $(OPTIONS)
+
+sbom: $(VENV)/.test  ## write what IMAGE is made of to SBOM (build/sbom.json), as CycloneDX
+	$(BIN)/python -m berth.images.sbom $(or $(IMAGE),$(error say which: make sbom IMAGE=pocket:0.1.0)) \
+		$(SBOM)
+
+charts:  ## check the charts and pack them into build/charts; needs helm
+	helm lint --strict $(CHARTS)
+	helm package $(CHARTS) --destination build/charts
+
+push-charts: charts  ## push the packed charts to REGISTRY (oci://registry.example.com/charts)
+	for chart in build/charts/*.tgz; do helm push $$chart $(REGISTRY) || exit 1; done
 
 bench: $(VENV)/.test  ## measure Berth and its rivals on this machine; see docs/benchmarks
 	$(BIN)/python -m benchmarks.main

@@ -7,45 +7,13 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import pytest
 
 from berth.cli.main import main
+from docs.pages import berth_arguments, commands, container_words, fences
 from e2e.berth_server import ROOT, Server, berth_serve, run_shell
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES += sorted((ROOT / "presets").glob("*/README.md"))
-_FENCE = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
-
-
-def fences(page: Path) -> list[tuple[str, str]]:
-    return [(kind, body.strip()) for kind, body in _FENCE.findall(page.read_text())]
-
-
-def commands() -> list[tuple[str, str]]:
-    """(page, command), lines that end in a backslash joined."""
-    found = []
-    for page in PAGES:
-        for kind, body in fences(page):
-            if kind == "sh":
-                whole = body.replace("\\\n", " ")
-                lines = [line.strip() for line in whole.splitlines()]
-                found += [
-                    (str(page.relative_to(ROOT)), line)
-                    for line in lines
-                    if line and not line.startswith("#")
-                ]
-    return found
-
-
-def berth_arguments(command: str) -> list[str] | None:
-    """What follows `berth` in a command line, environment settings before it left out."""
-    words = shlex.split(command)
-    while words and re.match(r"[A-Z_]+=", words[0]):
-        words.pop(0)
-    return words[1:] if words and words[0].removeprefix(".venv/bin/") == "berth" else None
 
 
 @pytest.fixture(scope="module")
@@ -123,4 +91,5 @@ def test_a_berth_command_of_the_docs_is_understood(page: str, command: str) -> N
 def test_every_command_is_of_a_kind_that_is_tested() -> None:
     for page, command in commands():
         known = command.startswith(("curl", "make")) or berth_arguments(command) is not None
-        assert known, f"{page}: {command}"
+        # Those of containers: test_container_commands.
+        assert known or container_words(command), f"{page}: {command}"

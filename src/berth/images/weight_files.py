@@ -1,0 +1,217 @@
+"""Whether a folder holds a model's weights whole, before a build copies them. Reads no tensor.
+
+Both layouts are known: Hugging Face's (config.json, *.safetensors) and Meta's (params.json,
+consolidated.NN.pth). Names, lengths and headers are looked at; the catalogue says how many bytes
+there should be. The rest (shapes, dtypes) the server checks when it starts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from berth.fit.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
+from berth.fit.units import human
+from berth.images.recipe import expected_bytes
+from berth.models.weights.pth_torn import first_torn
+from berth.presets.catalogue import Preset
+from berth.presets.hub_files import HubFile, PullError, needed_files
+from berth.presets.numbers import NumbersError, from_config_json
+
+_META = re.compile(r"consolidated\.(\d+)\.pth")
+_INDEX = "model.safetensors.index.json"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+# Files may be this much smaller than the parameters that the makers state, which are rounded.
+_ROUNDING = 0.99
+
+
+class WeightsMissing(Exception):
+    """The weights are not there, or not whole; the message is a sentence that names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFiles:
+    """A folder of weights that was found whole."""
+
+    folder: Path
+    names: tuple[str, ...]  # of the files with tensors, in order
+    total_bytes: int  # of the files that serving needs: what goes into the image
+    beside: Path | None = None  # the tokeniser, where it is not in the folder
+
+
+def check_weights(folder: Path, preset: Preset) -> WeightFiles:
+    """Find out whether `folder` has every file that serving `preset` needs.
+
+    Raises:
+        WeightsMissing: it has not; says which file is missing, truncated or of another model.
+    """
+    if not folder.is_dir():
+        raise WeightsMissing(f"there is no folder {folder} with the weights of {preset.name}")
+    present = sorted(path.name for path in folder.iterdir() if path.is_file())
+    if (folder / "config.json").is_file() and _has_tensors(present):
+        names = _huggingface(folder, present, preset)
+    elif (folder / "params.json").is_file() or any(_META.fullmatch(name) for name in present):
+        names = _meta(folder, present, preset)
+    else:
+        raise WeightsMissing(_neither(folder, present, preset))
+    beside = None
+    if not any(name in present for name in _TOKENIZERS):
+        # Meta's download has one tokeniser beside the folders of all versions.
+        beside = folder.parent / "tokenizer.model"
+        if not beside.is_file() or "params.json" not in present:
+            raise WeightsMissing(f"{folder} lacks the tokeniser: {' or '.join(_TOKENIZERS)}")
+    needed = [folder / name for name in needed_names(folder)] + ([beside] if beside else [])
+    total = sum(path.stat().st_size for path in needed)
+    return WeightFiles(folder, tuple(names), total, beside)
+
+
+def needed_names(folder: Path) -> list[str]:
+    """The files of `folder`, relative to it, that serving needs. Raises WeightsMissing."""
+    files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    try:
+        return [file.path for file in needed_files([HubFile(name, 0) for name in sorted(files)])]
+    except PullError as error:
+        raise WeightsMissing(f"{folder}: {error}") from error
+
+
+def _has_tensors(present: Sequence[str]) -> bool:
+    return _INDEX in present or any(name.endswith(".safetensors") for name in present)
+
+
+def _huggingface(folder: Path, present: Sequence[str], preset: Preset) -> list[str]:
+    config = _json(folder / "config.json")
+    _same_model(folder, config, preset)
+    if _INDEX in present and "model.safetensors" not in present:
+        names = sorted(_weight_map(folder / _INDEX))
+    else:
+        names = [name for name in needed_names(folder) if name.endswith(".safetensors")]
+    if missing := [name for name in names if name not in present]:
+        raise WeightsMissing(f"{folder} lacks {', '.join(missing)}, which {_INDEX} names")
+    for name in names:
+        _whole_safetensors(folder / name)
+    quantised = config.get("quantization_config") is not None
+    if not quantised:
+        _large_enough(folder, names, preset)
+    return names
+
+
+def _meta(folder: Path, present: Sequence[str], preset: Preset) -> list[str]:
+    if "params.json" not in present:
+        raise WeightsMissing(f"{folder} lacks params.json, which belongs to consolidated.NN.pth")
+    params = _json(folder / "params.json")
+    _same_size(folder, "dim", params.get("dim"), preset)
+    _same_size(folder, "n_layers", params.get("n_layers"), preset)
+    names = sorted(name for name in present if _META.fullmatch(name))
+    if missing := _missing_shards(folder, names, preset):
+        raise WeightsMissing(
+            f"{folder} lacks {', '.join(missing)}; it holds {', '.join(names) or 'no weights'}"
+        )
+    for name in names:
+        if (torn := first_torn(folder / name)) is not None:
+            raise WeightsMissing(f"{folder / name}: {torn.reason}")
+    _large_enough(folder, names, preset)
+    return names
+
+
+def _missing_shards(folder: Path, names: Sequence[str], preset: Preset) -> list[str]:
+    """Meta's files are equally large: one of them and the whole say how many there should be."""
+    numbers = [int(match[1]) for name in names if (match := _META.fullmatch(name))]
+    count = max(numbers, default=0) + 1
+    expected = expected_bytes(preset)
+    if names and expected is not None:
+        largest = max((folder / name).stat().st_size for name in names)
+        count = max(count, round(expected / largest)) if largest else count
+    return [f"consolidated.{n:02d}.pth" for n in range(count) if n not in numbers]
+
+
+def _large_enough(folder: Path, names: Sequence[str], preset: Preset) -> None:
+    expected = expected_bytes(preset)
+    if expected is None:
+        return
+    stored = sum((folder / name).stat().st_size for name in names)
+    if stored < expected * _ROUNDING:
+        raise WeightsMissing(
+            f"the weights in {folder} are {human(stored)}, and those of {preset.name} are "
+            f"{human(expected)}: a part is missing, or they are another model's"
+        )
+
+
+def _whole_safetensors(file: Path) -> None:
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as content:
+            length = header_length(content.read(LENGTH_BYTES))
+            tensors = parse_header(content.read(length))
+    except HeaderError as error:
+        raise WeightsMissing(f"{file} is truncated or no safetensors file: {error}") from error
+    promised = LENGTH_BYTES + length + sum(tensor.bytes for tensor in tensors)
+    if size < promised:
+        raise WeightsMissing(
+            f"{file} is truncated: its header promises {promised} bytes, and it has {size}"
+        )
+
+
+def _same_model(folder: Path, config: Mapping[str, Any], preset: Preset) -> None:
+    """Refuse weights of a model with another shape than the preset's."""
+    wanted = preset.numbers
+    if wanted is None:
+        return
+    try:
+        found = from_config_json(config)
+    except NumbersError as error:
+        raise WeightsMissing(f"{folder / 'config.json'}: {error}") from error
+    for what, ours, theirs in (
+        ("architecture", wanted.architecture, found.architecture),
+        ("hidden_size", wanted.hidden, found.hidden),
+        ("layers", len(wanted.layers), len(found.layers)),
+    ):
+        if ours != theirs:
+            raise WeightsMissing(_another(folder, "config.json", what, theirs, ours, preset))
+
+
+def _same_size(folder: Path, key: str, found: object, preset: Preset) -> None:
+    numbers = preset.numbers
+    if numbers is None:
+        return
+    wanted = numbers.hidden if key == "dim" else len(numbers.layers)
+    if found != wanted:
+        raise WeightsMissing(_another(folder, "params.json", key, found, wanted, preset))
+
+
+def _another(
+    folder: Path, file: str, key: str, found: object, wanted: object, preset: Preset
+) -> str:
+    return (
+        f"the weights in {folder} are another model's: {file} has {key} {found}, and "
+        f"{preset.name} has {wanted}"
+    )
+
+
+def _json(file: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsMissing(f"{file} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise WeightsMissing(f"{file} should hold a JSON object")
+    return content
+
+
+def _weight_map(index: Path) -> set[str]:
+    where = _json(index).get("weight_map")
+    if not isinstance(where, dict) or not all(isinstance(name, str) for name in where.values()):
+        raise WeightsMissing(f"{index}: weight_map should be an object of tensors and their files")
+    return set(where.values())
+
+
+def _neither(folder: Path, present: Sequence[str], preset: Preset) -> str:
+    held = ", ".join(present[:12]) or "no files"
+    return (
+        f"{folder} does not hold the weights of {preset.name}: it needs config.json and "
+        "*.safetensors (Hugging Face's layout) or params.json and consolidated.NN.pth (Meta's), "
+        f"and holds {held}"
+    )
