@@ -76,6 +76,60 @@ def test_gpus_taken(api: FakeApi, run: Any) -> None:
     assert "node gpu-1: all 4 GPUs are requested by other pods [GPUs taken]" in result.output
 
 
+def test_pods_that_are_replaced_give_their_gpus_back(api: FakeApi, run: Any) -> None:
+    api.add_node("gpu-1")
+    mine = {"app": "llama", "release": "a"}
+    api.add_pod("gpu-1", {"limits": {GPU: "4"}}, namespace="ai", labels=mine)
+    assert reasons(run("llama-2-7b", "--json")) == [("GPUs taken", "gpu-1")]
+    assert run("llama-2-7b", "--replacing", "ai:app=llama,release=a").exit_code == 0
+    for other in ("ai:app=llama,release=b", "default:app=llama"):
+        assert reasons(run("llama-2-7b", "--replacing", other, "--json")) == [
+            ("GPUs taken", "gpu-1")
+        ]
+
+
+def test_a_pod_of_so_many_gpus(api: FakeApi, run: Any) -> None:
+    api.add_node("gpu-1")
+    assert reasons(run("llama-2-70b", "--gpus", "8", "--json")) == [("too few GPUs", "gpu-1")]
+    assert reasons(run("llama-2-70b", "--gpus", "2", "--json")) == [("does not fit", "gpu-1")]
+    assert run("llama-2-7b", "--gpus", "4").exit_code == 0
+    api.add_pod("gpu-1", {"limits": {GPU: "1"}})
+    assert reasons(run("llama-2-7b", "--gpus", "4", "--json")) == [("GPUs taken", "gpu-1")]
+    assert run("llama-2-7b", "--gpus", "2").exit_code == 0
+
+
+def test_a_pod_of_so_much_memory(api: FakeApi, run: Any) -> None:
+    api.add_node("cpu-1", gpus=None, labels={})
+    enough = ("--cpu", "--memory", "32Gi")
+    assert run("llama-2-7b", *enough).exit_code == 0
+    assert reasons(run("llama-2-7b", "--cpu", "--memory", "4Gi", "--json")) == [
+        ("does not fit", "cpu-1")
+    ]
+    api.add_pod("cpu-1", {"requests": {"memory": "170Gi"}})
+    assert reasons(run("llama-2-7b", *enough, "--json")) == [("does not fit", "cpu-1")]
+
+
+def test_one_model_over_several_nodes(api: FakeApi, run: Any) -> None:
+    api.add_node("gpu-1")
+    api.add_node("gpu-2")
+    over_two = ("llama-2-70b-chat", "--nodes", "2", "--together", "--gpus", "4", "--tensor", "8")
+    result = run(*over_two)
+    assert result.exit_code == 0, result.output
+    assert "tensor-parallel 8" in result.output
+    assert run("llama-2-70b-chat", "--nodes", "2", "--gpus", "4").exit_code == 1
+    api.nodes.pop()
+    assert reasons(run(*over_two, "--json")) == [("too few nodes", None)]
+
+
+def test_only_what_berth_serves(api: FakeApi, run: Any) -> None:
+    api.add_node("gpu-1", gpus=8)
+    assert "(native," in run("llama-2-7b", "--served").output
+    assert "(transformers," in run("phi-4", "--served").output
+    result = run("qwen3.5-9b", "--served")
+    assert result.exit_code == 2
+    assert "no engine serves qwen3.5-9b yet" in result.output
+
+
 def test_gpu_memory_too_small(api: FakeApi, run: Any) -> None:
     api.add_node("gpu-1", labels=T4)
     result = run("llama-2-70b-chat", "--context", "512")
@@ -132,6 +186,10 @@ def test_a_cpu_node_is_enough_where_that_is_asked(api: FakeApi, run: Any) -> Non
     [
         (("llama-2-7",), "did you mean"),
         (("llama-2-7b", "-l", "apps"), "KEY=VALUE"),
+        (("llama-2-7b", "--cpu", "--memory", "lots"), "write 8Gi, for example"),
+        (("llama-2-7b", "--gpus", "0"), "gpus"),
+        (("llama-2-7b", "--replacing", "app=llama"), "NAMESPACE:KEY=VALUE"),
+        (("llama-2-7b", "--replacing", "ai:app"), "KEY=VALUE"),
         (("llama-2-7b", "--toleration", "a=b:Never"), "KEY[=VALUE][:EFFECT]"),
         (("llama-2-7b", "--nodes", "0"), "at least 1"),
     ],

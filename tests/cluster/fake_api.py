@@ -68,7 +68,11 @@ class FakeApi:
         """A pod; each container is its resources."""
         self.pods.append(
             {
-                "metadata": {"name": f"pod-{len(self.pods)}", "namespace": "default"},
+                "metadata": {
+                    "name": f"pod-{len(self.pods)}",
+                    "namespace": changes.get("namespace", "default"),
+                    "labels": changes.get("labels"),
+                },
                 "spec": {
                     "nodeName": node,
                     "containers": [

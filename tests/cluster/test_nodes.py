@@ -65,6 +65,13 @@ def test_memory_requests_are_added_up(api: FakeApi, tmp_path: Path) -> None:
     assert node.memory_requested == 2 * GIB + 500_000_000
 
 
+def test_an_odd_pod_is_told_and_no_traceback(api: FakeApi, tmp_path: Path) -> None:
+    api.add_node("a")
+    api.add_pod("a", {"requests": {"memory": "lots"}})
+    with pytest.raises(ClusterError, match="cannot be understood"):
+        read_nodes(connect(api.kubeconfig(tmp_path)))
+
+
 def test_a_large_cluster_comes_in_pages(api: FakeApi, tmp_path: Path) -> None:
     for index in range(7):
         api.add_node(f"n{index}")

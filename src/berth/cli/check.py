@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from berth.cli.fit import DOES_NOT_FIT, request_for
-from berth.cli.model_source import ModelError, open_model
-from berth.cluster.nodes import ClusterError, connect, read_nodes
+from berth.cli.model_source import Model, ModelError, open_model
+from berth.cluster.nodes import ClusterError, PodsOf, connect, read_nodes
+from berth.cluster.quantity import parse_quantity
 from berth.fit import FitInputError, Machine, explain
 from berth.fit.placement import (
     DEFAULT_TOLERATIONS,
@@ -20,7 +21,8 @@ from berth.fit.placement import (
     place,
 )
 from berth.fit.quantization import SCHEMES
-from berth.fit.request import ENGINES, FitRequest
+from berth.fit.request import ENGINES, FitRequest, default_engine
+from berth.protocol.config import EngineKind
 
 
 @click.command()
@@ -34,8 +36,19 @@ from berth.fit.request import ENGINES, FitRequest
     metavar="KEY[=VALUE][:EFFECT]",
     help="A taint that the pods tolerate, besides those of GPU pools.",
 )
+@click.option(
+    "--replacing",
+    metavar="NAMESPACE:KEY=VALUE,…",
+    help="Pods that give their place to the new ones: what they take counts as free.",
+)
 @click.option("--nodes", type=int, default=1, show_default=True, help="Nodes that are needed.")
+@click.option("--together", is_flag=True, help="One model over all of them, not one on each.")
+@click.option(
+    "--gpus", type=click.IntRange(min=1), help="That the pod asks for.  [default: needed]"
+)
 @click.option("--cpu", is_flag=True, help="Place it on the nodes' memory instead of GPUs.")
+@click.option("--memory", metavar="SIZE", help="That the pod asks for, as 8Gi; with --cpu.")
+@click.option("--served", is_flag=True, help="Only on an engine that `berth serve` has.")
 @click.option("--context", type=int, metavar="TOKENS", help="Tokens of prompt and answer.")
 @click.option("--concurrency", type=int, metavar="N", help="Sequences of that length at a time.")
 @click.option("--engine", type=click.Choice(ENGINES), help="The engine that runs it.")
@@ -53,6 +66,11 @@ def check(
     model: str,
     selector: tuple[str, ...],
     toleration: tuple[str, ...],
+    replacing: str | None,
+    gpus: int | None,
+    memory: str | None,
+    served: bool,
+    together: bool,
     kubeconfig: Path | None,
     kube_context: str | None,
     as_json: bool,
@@ -65,20 +83,27 @@ def check(
     """
     try:
         found = open_model(model)
+        if served and options["engine"] is None:
+            options["engine"] = _engine_of_serve(found)
+        needed = _at_least_one(options["nodes"])
+        spanned = needed if together else 1
 
         def ask(machine: Machine) -> FitRequest:
-            fixed = {"nodes": 1, "pipeline": None, "memory_fraction": None}
+            fixed = {"nodes": spanned, "pipeline": None, "memory_fraction": None}
             return request_for(found, machine, options | fixed)
 
         request = PlacementRequest(
             ask=ask,
             name=found.name,
-            nodes=_at_least_one(options["nodes"]),
+            nodes=needed,
             selector=dict(_label(text) for text in selector),
             tolerations=(*DEFAULT_TOLERATIONS, *(_toleration(text) for text in toleration)),
             cpu=options["cpu"],
+            gpus=gpus,
+            memory=None if memory is None else _size(memory),
         )
-        nodes = read_nodes(connect(kubeconfig, kube_context))
+        gone = None if replacing is None else _pods(replacing)
+        nodes = read_nodes(connect(kubeconfig, kube_context), gone)
     except (ModelError, FitInputError, ClusterError) as error:
         raise click.UsageError(str(error), ctx) from error
     answer = place(nodes, request)
@@ -87,6 +112,23 @@ def check(
     else:
         _show(answer, found.name)
     ctx.exit(0 if answer.placed else DOES_NOT_FIT)
+
+
+def _engine_of_serve(model: Model) -> EngineKind:
+    """The engine that `berth serve` takes by itself."""
+    if model.engine == "none":
+        raise ModelError(f"no engine serves {model.name} yet; {'; '.join(model.notes)}")
+    if model.engine is not None:
+        return cast(EngineKind, model.engine)
+    native = default_engine(model.numbers, "cpu") == "native"
+    return "native" if native else "transformers"
+
+
+def _size(memory: str) -> int:
+    try:
+        return parse_quantity(memory)
+    except ValueError as error:
+        raise FitInputError(f"memory: {error}; write 8Gi, for example") from error
 
 
 def _at_least_one(nodes: int) -> int:
@@ -98,8 +140,15 @@ def _at_least_one(nodes: int) -> int:
 def _label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise FitInputError(f"selector {text!r} should be KEY=VALUE")
+        raise FitInputError(f"label {text!r} should be KEY=VALUE")
     return key, value
+
+
+def _pods(text: str) -> PodsOf:
+    namespace, colon, labels = text.partition(":")
+    if not namespace or not colon or not labels:
+        raise FitInputError(f"replacing {text!r} should be NAMESPACE:KEY=VALUE")
+    return PodsOf(namespace, dict(_label(part) for part in labels.split(",")))
 
 
 def _toleration(text: str) -> Toleration:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,22 @@ def connect(kubeconfig: Path | None = None, context: str | None = None) -> Any:
     return client.CoreV1Api(client.ApiClient(settings))
 
 
-def read_nodes(api: Any) -> list[Node]:
-    """Every node, with the sum of what its pods request.
+@dataclass(frozen=True, slots=True)
+class PodsOf:
+    """The pods of one namespace that have these labels."""
+
+    namespace: str
+    labels: Mapping[str, str]
+
+    def __contains__(self, pod: Any) -> bool:
+        has = pod.metadata.labels or {}
+        return pod.metadata.namespace == self.namespace and all(
+            has.get(key) == value for key, value in self.labels.items()
+        )
+
+
+def read_nodes(api: Any, replacing: PodsOf | None = None) -> list[Node]:
+    """Every node, with the sum of what its pods request, those of `replacing` left out.
 
     Needs `list` of nodes and of pods in all namespaces. Raises ClusterError.
     """
@@ -62,13 +77,16 @@ def read_nodes(api: Any) -> list[Node]:
         gpus: dict[str, int] = defaultdict(int)
         memory: dict[str, int] = defaultdict(int)
         for pod in pods:
-            if pod.spec.node_name:
+            if pod.spec.node_name and (replacing is None or pod not in replacing):
                 gpus[pod.spec.node_name] += pod_request(pod, GPU_RESOURCE)
                 memory[pod.spec.node_name] += pod_request(pod, "memory")
     except ApiException as error:
         raise ClusterError(_api_error(error)) from error
     except (HTTPError, OSError) as error:
         raise ClusterError(f"the API server cannot be reached: {type(error).__name__}") from error
+    except ValueError as error:  # of the client, whose models are strict, or of a quantity
+        words = str(error).replace("\n", " ")[:300]
+        raise ClusterError(f"a node or pod cannot be understood: {words}") from error
     try:
         return [_node(node, gpus[node.metadata.name], memory[node.metadata.name]) for node in nodes]
     except ValueError as error:

@@ -107,8 +107,8 @@ def _smaller_cache(request: FitRequest, plan: Outline, fits: Fits) -> Iterator[C
 
 
 def _another_degree(request: FitRequest, plan: Outline, fits: Fits) -> Iterator[Change]:
-    if request.tensor is None:
-        return
+    if request.tensor is None or request.engine in ("transformers", "llamacpp"):
+        return  # not asked for, or split by layers
     for degree in range(1, request.machine.count * request.nodes + 1):
         if degree != request.tensor and fits(replace(request, tensor=degree), plan):
             yield Change(kind="tensor", value=degree, text=f"tensor-parallel degree {degree}")

@@ -95,6 +95,11 @@ def gpu_by_label(product: str, memory_mib: int) -> Device:
     )
 
 
+def label_memory(product: str) -> int:
+    """What nvidia.com/gpu.memory says of this product, in MiB. Raises UnknownMachine."""
+    return _labels()[gpu(product).product]
+
+
 def measured_gpu(product: str, total: int) -> Device:
     """A device that is at hand and says itself how many bytes it has."""
     return Device(product=product, kind="gpu", total=total, low=total, high=total, known=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from berth.fit.machines import Device, Machine, UnknownMachine, gpu_by_label, ram, sku
@@ -31,6 +32,7 @@ ReasonCode = Literal[
     "taint",
     "device plugin",
     "unknown GPU",
+    "too few GPUs",
     "GPUs taken",
     "does not fit",
     "engine",
@@ -116,6 +118,15 @@ class PlacementRequest:
     selector: Mapping[str, str]
     tolerations: tuple[Toleration, ...] = DEFAULT_TOLERATIONS
     cpu: bool = False  # on nodes' RAM; GPUs are not looked at
+    # What the pod asks for, where that is fixed; None: as much of a node as the model needs.
+    gpus: int | None = None
+    memory: int | None = None  # bytes; only with cpu
+
+
+@lru_cache(maxsize=512)
+def cached_fit(request: FitRequest) -> Verdict:
+    """`fit`, which a controller asks the same of node after node and look after look."""
+    return fit(request)
 
 
 def place(nodes: Sequence[Node], request: PlacementRequest) -> Placement:
@@ -213,6 +224,12 @@ def _look_at(node: Node, request: PlacementRequest) -> Reason | tuple[Verdict, R
 
 def _on_ram(node: Node, request: PlacementRequest) -> Reason | tuple[Verdict, Reason | None]:
     free = node.memory_allocatable - node.memory_requested
+    if request.memory is not None:
+        if free < request.memory:
+            text = f"the pod asks for {human(request.memory)}, and {human(max(free, 0))} are free"
+            return Reason(code="does not fit", node=node.name, text=text)
+        pod = f"a pod of {human(request.memory)} on {node.name}"
+        return _ask(node, Machine(name=pod, device=ram(request.memory), count=1), request)
     if free <= 0:
         text = f"all {human(node.memory_allocatable)} of memory are requested by other pods"
         return Reason(code="does not fit", node=node.name, text=text)
@@ -245,6 +262,8 @@ def _on_gpus(node: Node, request: PlacementRequest) -> Reason | tuple[Verdict, R
         count=allocatable,
         host_memory=node.memory_allocatable or None,
     )
+    if request.gpus is not None:
+        return _on_so_many(node, machine, free, request.gpus, request)
     if free == 0:
         text = f"all {allocatable} GPUs are requested by other pods"
         return Reason(code="GPUs taken", node=node.name, text=text)
@@ -256,6 +275,22 @@ def _on_gpus(node: Node, request: PlacementRequest) -> Reason | tuple[Verdict, R
         return whole  # it would not fit the empty node either
     needed = whole[0].gpus_used
     text = f"{free} of {allocatable} GPUs are free, and {request.name} needs {needed}"
+    return found[0], Reason(code="GPUs taken", node=node.name, text=text)
+
+
+def _on_so_many(
+    node: Node, machine: Machine, free: int, gpus: int, request: PlacementRequest
+) -> Reason | tuple[Verdict, Reason | None]:
+    """A pod that asks for a number of GPUs gets no fewer, and no more."""
+    if machine.count < gpus:
+        text = f"the pod asks for {gpus} GPUs, and the node has {machine.count}"
+        return Reason(code="too few GPUs", node=node.name, text=text)
+    if machine.count > gpus:
+        machine = replace(machine, name=f"{gpus} of {machine.count} GPUs of {machine.name}")
+    found = _ask(node, replace(machine, count=gpus), request)
+    if free >= gpus or isinstance(found, Reason) or found[1] is not None:
+        return found
+    text = f"{free} of {machine.count} GPUs are free, and the pod asks for {gpus}"
     return found[0], Reason(code="GPUs taken", node=node.name, text=text)
 
 
@@ -282,7 +317,7 @@ def _ask(
     node: Node, machine: Machine, request: PlacementRequest
 ) -> Reason | tuple[Verdict, Reason | None]:
     try:
-        verdict = fit(request.ask(machine))
+        verdict = cached_fit(request.ask(machine))
     except FitInputError as error:
         return Reason(code="engine", node=node.name, text=str(error))
     if verdict.accepted:

@@ -1,0 +1,238 @@
+"""One look at a Workspace: what it asks for, what is there, and what therefore has to be done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from berth.workspace import names
+from berth.workspace.claims import ClaimState, claim_state, own_claims
+from berth.workspace.fields import (
+    Json,
+    is_going,
+    mapping,
+    name_of,
+    owned_by,
+    text,
+    uid_of,
+    words,
+)
+from berth.workspace.nodes import read_nodes
+from berth.workspace.objects.common import Plan
+from berth.workspace.objects.wanted import wanted_objects
+from berth.workspace.observed import Observed
+from berth.workspace.placing import Room, Unplaced, find_room, room_on_new_nodes, usable_nodes
+from berth.workspace.shape import Placed, Shape, decode, encode
+from berth.workspace.spec import Identity, Refusal, Spec, read_spec
+from berth.workspace.template_room import room_for_template, template_shape, usable_for_template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Children:
+    """The objects at the Workspace's names, by kind and name: its own, and others'."""
+
+    own: Mapping[tuple[str, str], Json]
+    foreign: Mapping[tuple[str, str], Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """Everything that the conditions and the actions are computed from."""
+
+    who: Identity
+    observed: Observed
+    now: datetime
+    children: Children
+    spec: Spec | Refusal
+    # The shape that runs, or that could be made now; else why there is none.
+    placement: Shape | Unplaced | None = None
+    nodes: tuple[str, ...] = ()  # that were chosen; none where a shape runs already
+    claims: ClaimState | None = None  # None: the chart provisions nothing
+    wanted: tuple[dict[str, Any], ...] = ()  # none where nothing may be made
+    plan: Plan | None = None
+    pods: tuple[Json, ...] = field(default=())  # of the StatefulSet, by name
+
+    @property
+    def stateful_set(self) -> Json | None:
+        """The one that is there and ours."""
+        return self.children.own.get(("StatefulSet", names.stateful_set(self.who.name)))
+
+
+def assess(observed: Observed, who: Identity, now: datetime) -> Assessment:
+    """See Assessment. Fit comes first: without it, nothing is wanted."""
+    children = _children(observed, who)
+    spec = read_spec(observed)
+    live = children.own.get(("StatefulSet", names.stateful_set(who.name)))
+    pods = _pods(observed, who, live)
+    common: dict[str, Any] = {
+        "who": who,
+        "observed": observed,
+        "now": now,
+        "children": children,
+        "spec": spec,
+        "pods": pods,
+    }
+    if isinstance(spec, Refusal):
+        return Assessment(**common)
+    shape = _running_shape(spec, live)
+    nodes: tuple[str, ...] = ()
+    claims: ClaimState | None = None
+    placement: Shape | Unplaced
+    if shape is not None:
+        placement = shape
+        if _provisions(observed, spec):
+            claims = _claims_for_running(observed, who, spec, shape, pods, now)
+    else:
+        found = _room(observed, who, spec)
+        if isinstance(found, Room):
+            placement, nodes = found.shape, found.nodes
+            if _provisions(observed, spec):
+                claims = claim_state(observed, who, spec, found.shape, 0, now)
+        else:
+            placement = found
+            if _provisions(observed, spec):
+                return _provisioned(common, observed, who, spec, found, now)
+    if isinstance(placement, Unplaced):
+        return Assessment(**common, placement=placement)
+    plan = _plan(observed, who, spec, placement)
+    return Assessment(
+        **common,
+        placement=placement,
+        nodes=nodes,
+        claims=claims,
+        plan=plan,
+        wanted=wanted_objects(plan),
+    )
+
+
+def place_key(spec: Spec, kind: str) -> str:
+    """What a shape was chosen by. Replicas may become more or fewer without another choice."""
+    options = spec.options
+    chosen_by = [
+        spec.preset.name if spec.preset is not None else "",
+        sorted(spec.selector.items()),
+        spec.instance_type.lower(),
+        spec.engine,
+        options.context,
+        options.dtype,
+        options.memory_fraction,
+        options.degree,
+        options.quantize,
+        spec.count if kind == "group" else None,
+    ]
+    return names.digest(json.dumps(chosen_by), 16)
+
+
+def _running_shape(spec: Spec, live: Json | None) -> Shape | None:
+    """The shape of the StatefulSet that is there, if this is still what is asked for."""
+    if live is None:
+        return None
+    if spec.template is not None:
+        return template_shape(spec)
+    placed = decode(words(live, "metadata", "annotations").get(names.PLACED, ""))
+    if placed is None or placed.key != place_key(spec, placed.shape.kind):
+        return None
+    return placed.shape if placed.shape.engine else None
+
+
+def _room(observed: Observed, who: Identity, spec: Spec) -> Room | Unplaced:
+    own = {uid_of(pod) for pod in observed.pods if _is_own_pod(pod, who)}
+    nodes = read_nodes(
+        observed.nodes, observed.pods, namespace=who.namespace, workspace=who.name, own=own
+    )
+    if spec.template is not None:
+        return room_for_template(spec, nodes)
+    return find_room(spec, nodes)
+
+
+def _provisions(observed: Observed, spec: Spec) -> bool:
+    return observed.settings.provisioning and bool(spec.instance_type)
+
+
+def _provisioned(
+    common: dict[str, Any],
+    observed: Observed,
+    who: Identity,
+    spec: Spec,
+    found: Unplaced,
+    now: datetime,
+) -> Assessment:
+    """The nodes that are there do not do: those that could be made."""
+    shape = template_shape(spec) if spec.template is not None else room_on_new_nodes(spec)
+    if isinstance(shape, Unplaced):
+        return Assessment(**common, placement=shape)
+    missing = max(spec.count - _usable(observed, who, spec, shape), 0)
+    claims = claim_state(observed, who, spec, shape, missing, now)
+    waiting = Unplaced(reason=found.reason, message=found.message, fits="True", fit=shape.fit)
+    return Assessment(**common, placement=waiting, claims=claims)
+
+
+def _claims_for_running(
+    observed: Observed,
+    who: Identity,
+    spec: Spec,
+    shape: Shape,
+    pods: tuple[Json, ...],
+    now: datetime,
+) -> ClaimState:
+    """A node may have gone away under a running model, or resource.count have grown."""
+    homeless = spec.count - sum(1 for pod in pods if text(pod, "spec", "nodeName"))
+    if homeless <= 0:
+        return claim_state(observed, who, spec, shape, 0, now)
+    missing = max(spec.count - _usable(observed, who, spec, shape), 0)
+    return claim_state(observed, who, spec, shape, missing, now)
+
+
+def _usable(observed: Observed, who: Identity, spec: Spec, shape: Shape) -> int:
+    """How many nodes, besides those of our own claims, can each take a pod of this shape."""
+    own = {uid_of(pod) for pod in observed.pods if _is_own_pod(pod, who)}
+    claimed = {text(claim, "status", "nodeName") for claim in own_claims(observed, who)}
+    others = [node for node in observed.nodes if name_of(node) not in claimed]
+    nodes = read_nodes(others, observed.pods, namespace=who.namespace, workspace=who.name, own=own)
+    if spec.template is not None:
+        return usable_for_template(spec, nodes)
+    return usable_nodes(spec, shape, nodes)
+
+
+def _plan(observed: Observed, who: Identity, spec: Spec, shape: Shape) -> Plan:
+    placed = Placed(key=place_key(spec, shape.kind), shape=shape)
+    return Plan(who=who, spec=spec, shape=shape, settings=observed.settings, placed=encode(placed))
+
+
+def _children(observed: Observed, who: Identity) -> Children:
+    own: dict[tuple[str, str], Json] = {}
+    foreign: dict[tuple[str, str], Json] = {}
+    for child in observed.children:
+        key = text(child, "kind"), name_of(child)
+        if not all(key) or text(child, "metadata", "namespace") != who.namespace:
+            continue
+        (own if owned_by(child, who.uid) else foreign)[key] = child
+    return Children(own=own, foreign=foreign)
+
+
+def _is_own_pod(pod: Json, who: Identity) -> bool:
+    """A pod of our StatefulSet, or of one of ours that is being replaced."""
+    owner = names.stateful_set(who.name)
+    references = mapping(pod, "metadata").get("ownerReferences")
+    return (
+        text(pod, "metadata", "namespace") == who.namespace
+        and isinstance(references, list)
+        and any(
+            text(one, "kind") == "StatefulSet" and text(one, "name") == owner for one in references
+        )
+    )
+
+
+def _pods(observed: Observed, who: Identity, live: Json | None) -> tuple[Json, ...]:
+    """Of the StatefulSet that is there, by their names."""
+    if live is None or is_going(live):
+        return ()
+    found = [
+        pod
+        for pod in observed.pods
+        if text(pod, "metadata", "namespace") == who.namespace and owned_by(pod, uid_of(live))
+    ]
+    return tuple(sorted(found, key=name_of))

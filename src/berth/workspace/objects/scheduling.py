@@ -1,0 +1,71 @@
+"""On which nodes pods may run, and which they tolerate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from berth.fit.placement import DEFAULT_TOLERATIONS, PRODUCT
+from berth.workspace import names
+from berth.workspace.objects.common import Plan, selector
+
+
+def affinity(plan: Plan) -> dict[str, Any]:
+    """The selector's nodes, of the type and product that were measured; preferred ones first.
+
+    A group's pods each need a node of their own. Replicas spread where they can.
+    """
+    node: dict[str, Any] = {}
+    required = _required(plan)
+    if required:
+        node["requiredDuringSchedulingIgnoredDuringExecution"] = {
+            "nodeSelectorTerms": [{"matchExpressions": required}]
+        }
+    if plan.spec.preferred_nodes:
+        node["preferredDuringSchedulingIgnoredDuringExecution"] = [
+            {
+                "weight": 100,
+                "preference": {
+                    "matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]
+                },
+            }
+            for name in plan.spec.preferred_nodes
+        ]
+    term = {
+        "topologyKey": names.HOSTNAME,
+        "labelSelector": {"matchLabels": selector(plan)},
+    }
+    apart: dict[str, Any] = (
+        {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+        if plan.is_group
+        else {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 100, "podAffinityTerm": term}
+            ]
+        }
+    )
+    found: dict[str, Any] = {"podAntiAffinity": apart}
+    if node:
+        found["nodeAffinity"] = node
+    return found
+
+
+def tolerations() -> list[dict[str, str]]:
+    """Of the taints that GPU pools have."""
+    found = []
+    for one in DEFAULT_TOLERATIONS:
+        entry = {"key": one.key, "operator": one.operator}
+        if one.value:
+            entry["value"] = one.value
+        if one.effect:
+            entry["effect"] = one.effect
+        found.append(entry)
+    return found
+
+
+def _required(plan: Plan) -> list[dict[str, Any]]:
+    wanted = [(key, [value]) for key, value in sorted(plan.spec.selector.items())]
+    if plan.shape.instance_types:
+        wanted.append((names.INSTANCE_TYPE, list(plan.shape.instance_types)))
+    if plan.shape.product:
+        wanted.append((PRODUCT, [plan.shape.product]))
+    return [{"key": key, "operator": "In", "values": values} for key, values in wanted]

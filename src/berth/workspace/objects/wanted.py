@@ -1,0 +1,30 @@
+"""All objects of a Workspace, in the order in which they are made."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from berth.workspace import names
+from berth.workspace.objects.budget import pod_disruption_budget
+from berth.workspace.objects.common import Plan
+from berth.workspace.objects.network_policy import network_policy
+from berth.workspace.objects.services import headless_service, service
+from berth.workspace.objects.stateful_set import stateful_set
+
+
+def wanted_objects(plan: Plan) -> tuple[dict[str, Any], ...]:
+    """Each with a hash of itself, by which a field that is no longer wanted is noticed."""
+    found = [headless_service(plan), service(plan), pod_disruption_budget(plan)]
+    # What a pod of somebody else's needs of the network, only its author knows.
+    if plan.settings.network_policy and plan.spec.template is None:
+        found.insert(0, network_policy(plan))
+    found.append(stateful_set(plan))
+    return tuple(_hashed(one) for one in found)
+
+
+def _hashed(wanted: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(wanted, sort_keys=True, separators=(",", ":"), default=str)
+    annotations = wanted["metadata"].setdefault("annotations", {})
+    annotations[names.APPLIED] = names.digest(text, 16)
+    return wanted

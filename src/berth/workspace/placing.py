@@ -1,0 +1,352 @@
+"""Where a Workspace can go now: its shape, or what is missing. The order is fit, then nodes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import msgspec
+
+from berth.fit.explain import explain
+from berth.fit.machines import Machine, UnknownMachine, sku
+from berth.fit.placement import (
+    COUNT,
+    DEFAULT_TOLERATIONS,
+    MEMORY,
+    PRODUCT,
+    REPLICAS,
+    Node,
+    Placement,
+    PlacementRequest,
+    ReasonCode,
+    cached_fit,
+    place,
+)
+from berth.fit.request import FitInputError, FitRequest
+from berth.fit.verdict import Verdict
+from berth.workspace.names import INSTANCE_TYPE
+from berth.workspace.reasons import Reason
+from berth.workspace.shape import Shape
+from berth.workspace.sizing import cpu_dtypes, cpu_shape, fit_of, group_verdict, question, shape_of
+from berth.workspace.spec import Spec
+from berth.workspace.types import Fit
+
+Truth = Literal["True", "False", "Unknown"]
+
+_MOST_REASONS = 12  # of single nodes, in one message
+
+# In the order in which they decide what the condition says, where nodes differ.
+_CODES: dict[ReasonCode, Reason] = {
+    "too few nodes": Reason.TooFewNodes,
+    "GPUs taken": Reason.NodesTaken,
+    "not ready": Reason.NodeNotReady,
+    "cordoned": Reason.NodeCordoned,
+    "taint": Reason.NodeTainted,
+    "device plugin": Reason.DevicePluginMissing,
+    "unknown GPU": Reason.GpuUnknown,
+    "does not fit": Reason.DoesNotFit,
+    "engine": Reason.DoesNotFit,
+    "no GPU node": Reason.NoGpuNode,
+    "label selector": Reason.NoMatchingNode,
+    "no nodes": Reason.NoNodes,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplaced:
+    """It cannot go anywhere now. `fits`: what is known of the model and the nodes' memory."""
+
+    reason: Reason
+    message: str
+    fits: Truth
+    fit: Fit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """It can go: in this shape, on these nodes, the best first."""
+
+    shape: Shape
+    nodes: tuple[str, ...]
+    missing: int = 0  # nodes that have to be provisioned besides
+
+
+def find_room(spec: Spec, nodes: Sequence[Node]) -> Room | Unplaced:
+    """Look at the nodes that are there."""
+    matching = [node for node in nodes if of_type(node, spec.instance_type)]
+    if nodes and not matching:
+        found = sorted({node.labels.get(INSTANCE_TYPE, "none") for node in nodes})
+        return Unplaced(
+            reason=Reason.NoMatchingNode,
+            message=f"No node is of instance type {spec.instance_type}; there are: "
+            f"{', '.join(found[:_MOST_REASONS])}.",
+            fits="Unknown",
+        )
+    return _Search(spec, matching).run()
+
+
+def of_type(node: Node, instance_type: str) -> bool:
+    """Letter case does not matter; no type is any type."""
+    return not instance_type or node.labels.get(INSTANCE_TYPE, "").lower() == instance_type.lower()
+
+
+def room_on_new_nodes(spec: Spec) -> Shape | Unplaced:
+    """The shape on nodes of the Workspace's instance type, which are not there yet."""
+    try:
+        machine = sku(spec.instance_type)
+    except UnknownMachine as error:
+        return Unplaced(reason=Reason.UnknownInstanceType, message=f"{error}.", fits="Unknown")
+    try:
+        return _new_cpu(spec, machine) if machine.device.kind == "cpu" else _new_gpu(spec, machine)
+    except FitInputError as error:
+        return Unplaced(reason=Reason.DoesNotFit, message=f"{error}.", fits="False")
+
+
+def _new_cpu(spec: Spec, machine: Machine) -> Shape | Unplaced:
+    refused: Verdict | None = None
+    for asked, dtype in cpu_dtypes(spec):
+        verdict = cached_fit(question(asked, machine))
+        if verdict.accepted:
+            return cpu_shape(asked, verdict, machine.device.total, dtype)
+        refused = verdict
+    assert refused is not None, "there is at least one dtype"
+    return _refused(refused)
+
+
+def _new_gpu(spec: Spec, machine: Machine) -> Shape | Unplaced:
+    alone = cached_fit(question(spec, machine))
+    if alone.accepted:
+        return shape_of(spec, alone, group=False, labels={})
+    if spec.count == 1 or spec.engine != "native":
+        return _refused(alone)
+    together = group_verdict(spec, machine)
+    return (
+        shape_of(spec, together, group=True, labels={}) if together.accepted else _refused(together)
+    )
+
+
+def usable_nodes(spec: Spec, shape: Shape, nodes: Sequence[Node]) -> int:
+    """How many of the nodes can each take a pod of this shape now."""
+    matching = [node for node in nodes if of_type(node, spec.instance_type)]
+    search = _Search(spec, matching)
+    if shape.device == "cpu":
+        return len(search.place(matching, 1, cpu=True).nodes)
+    ask = partial(group_question, spec)
+    if shape.kind == "replicas":
+        by_layers = spec.engine == "transformers"
+        layout = (1, shape.ranks) if by_layers else (shape.ranks, 1)
+        ask = partial(_with_layout, spec, layout)
+    return len(search.place(matching, 1, ask).nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    spec: Spec
+    nodes: Sequence[Node]
+
+    def run(self) -> Room | Unplaced:
+        first = self.place(self.nodes, 1)
+        if _codes(first) == {"no GPU node"} and not self._wants_gpu():
+            return self._on_ram()
+        group: Placement | None = None
+        if first.placed:
+            room = self._replicas()
+            if room is not None:
+                return room
+        elif self.spec.count > 1 and self.spec.engine == "native" and _only_unfit(first):
+            room_or_none = self._group()
+            if isinstance(room_or_none, Room):
+                return room_or_none
+            group = room_or_none
+        found = group or self.place(self.nodes, self.spec.count)
+        if found.verdict is None and "GPUs taken" in _codes(found):
+            return self._all_taken(found)
+        return _missing(found)
+
+    def _all_taken(self, found: Placement) -> Unplaced:
+        """No GPU is free: whether it would fit were they, which may be not."""
+        emptied = [replace(node, gpus_requested=0, memory_requested=0) for node in self.nodes]
+        whole = self.place(emptied, 1)
+        if whole.verdict is None:
+            return _missing(found)
+        if not whole.verdict.accepted and self.spec.count == 1:
+            return _missing(whole)
+        busy = _missing(found)
+        return replace(busy, fit=fit_of(whole.verdict), fits=_truth(whole.verdict.accepted))
+
+    def _wants_gpu(self) -> bool:
+        """The instance type is one with GPUs, whatever the nodes say."""
+        try:
+            return sku(self.spec.instance_type).device.kind == "gpu"
+        except UnknownMachine:
+            return False
+
+    def place(
+        self,
+        nodes: Sequence[Node],
+        count: int,
+        ask: Callable[[Machine], FitRequest] | None = None,
+        *,
+        cpu: bool = False,
+    ) -> Placement:
+        preset = self.spec.preset
+        assert preset is not None, "templates have a search of their own"
+        return place(
+            nodes,
+            PlacementRequest(
+                ask=ask or (lambda machine: question(self.spec, machine)),
+                name=preset.name,
+                nodes=count,
+                selector=self.spec.selector,
+                tolerations=DEFAULT_TOLERATIONS,
+                cpu=cpu,
+            ),
+        )
+
+    def _replicas(self) -> Room | None:
+        """The largest layout of which there are enough; several pods may share a node."""
+        layouts: dict[tuple[int, int], None] = {}
+        for alike in _classes(self.nodes):
+            verdict = self.place(alike, 1).verdict
+            if verdict is not None and verdict.accepted and verdict.layout is not None:
+                layouts[verdict.layout.tensor, verdict.layout.pipeline] = None
+        for layout in sorted(layouts, key=lambda one: -one[0] * one[1]):
+            found = self.place(self.nodes, 1, partial(_with_layout, self.spec, layout))
+            if not found.placed or found.verdict is None:
+                continue
+            by_name = {node.name: node for node in self.nodes}
+            good = self._preferred([by_name[name] for name in found.nodes])
+            # Pods of one StatefulSet are alike, and so must be what they run on.
+            same = [node for node in good if _product(node) == _product(good[0])] or good
+            shape = shape_of(self.spec, found.verdict, group=False, labels=same[0].labels)
+            if sum(_free_gpus(node) // shape.gpus for node in same) >= self.spec.count:
+                return self._room(shape, same)
+        return None
+
+    def _group(self) -> Room | Placement:
+        """One model over all nodes, which must be alike. Or what came nearest."""
+        count = self.spec.count
+        nearest: Placement | None = None
+        for alike in _classes(self.nodes):
+            found = self.place(alike, count, lambda m: group_question(self.spec, m))
+            verdict = found.verdict
+            if found.placed and verdict is not None:
+                by_name = {node.name: node for node in alike}
+                good = self._preferred([by_name[name] for name in found.nodes])
+                shape = shape_of(self.spec, verdict, group=True, labels=good[0].labels)
+                return self._room(shape, good[:count])
+            if nearest is None or (verdict is not None and nearest.verdict is None):
+                nearest = found
+        return nearest or self.place(self.nodes, count)
+
+    def _on_ram(self) -> Room | Unplaced:
+        found: Room | Unplaced | None = None
+        for spec, dtype in cpu_dtypes(self.spec):
+            found = replace(self, spec=spec)._on_ram_in(dtype)
+            if isinstance(found, Room):
+                break
+        assert found is not None, "there is at least one dtype"
+        return found
+
+    def _on_ram_in(self, dtype: str) -> Room | Unplaced:
+        count = self.spec.count
+        found = self.place(self.nodes, 1, cpu=True)
+        if not found.placed or found.verdict is None:
+            return _missing(found)
+        by_name = {node.name: node for node in self.nodes}
+        good = self._preferred([by_name[name] for name in found.nodes])
+        free = {node.name: node.memory_allocatable - node.memory_requested for node in good}
+        shape = cpu_shape(self.spec, found.verdict, max(free.values()), dtype)
+        if sum(size // shape.memory for size in free.values()) < count:
+            return _missing(self.place(self.nodes, max(count, len(good) + 1), cpu=True))
+        return self._room(shape, good)
+
+    def _preferred(self, nodes: list[Node]) -> list[Node]:
+        wanted = set(self.spec.preferred_nodes)
+        return sorted(nodes, key=lambda node: node.name not in wanted)
+
+    def _room(self, shape: Shape, nodes: list[Node]) -> Room:
+        types = tuple(sorted({n.labels[INSTANCE_TYPE] for n in nodes if INSTANCE_TYPE in n.labels}))
+        if self.spec.instance_type:
+            shape = msgspec.structs.replace(shape, instance_types=types)
+        return Room(shape=shape, nodes=tuple(node.name for node in nodes))
+
+
+def _classes(nodes: Sequence[Node]) -> list[list[Node]]:
+    """Nodes that look alike to fit, the largest class first."""
+    found: dict[tuple[object, ...], list[Node]] = defaultdict(list)
+    for node in nodes:
+        labels = (node.labels.get(key) for key in (PRODUCT, MEMORY, COUNT, REPLICAS, INSTANCE_TYPE))
+        found[(*labels, node.gpus_allocatable, _free_gpus(node))].append(node)
+    return sorted(found.values(), key=lambda alike: (-len(alike), alike[0].name))
+
+
+def _product(node: Node) -> tuple[str | None, str | None]:
+    return node.labels.get(PRODUCT), node.labels.get(MEMORY)
+
+
+def _free_gpus(node: Node) -> int:
+    """Whole GPUs: time-slicing offers each of them several times."""
+    slices = node.labels.get(REPLICAS, "")
+    each = max(int(slices), 1) if slices.isascii() and slices.isdigit() else 1
+    return max((node.gpus_allocatable or 0) - node.gpus_requested, 0) // each
+
+
+def _with_layout(spec: Spec, layout: tuple[int, int], machine: Machine) -> FitRequest:
+    return question(spec, machine, 1, layout)
+
+
+def group_question(spec: Spec, machine: Machine) -> FitRequest:
+    """Over all nodes, with a degree that they can share evenly. Raises FitInputError."""
+    verdict = group_verdict(spec, machine)
+    return verdict.request
+
+
+def _refused(verdict: Verdict) -> Unplaced:
+    return Unplaced(
+        reason=Reason.DoesNotFit,
+        message="\n".join(explain(verdict)),
+        fits="False",
+        fit=fit_of(verdict),
+    )
+
+
+def _codes(found: Placement) -> set[ReasonCode]:
+    return {reason.code for reason in found.reasons}
+
+
+def _only_unfit(found: Placement) -> bool:
+    """Whether memory is what is missing, and not a node that is busy or ill."""
+    return "does not fit" in _codes(found) and "GPUs taken" not in _codes(found)
+
+
+def _missing(found: Placement) -> Unplaced:
+    codes = _codes(found)
+    reason = next((_CODES[code] for code in _CODES if code in codes), Reason.NoNodes)
+    verdict = found.verdict
+    lines = explain(verdict) if reason is Reason.DoesNotFit and verdict is not None else []
+    others = [one for one in found.reasons if one.text not in lines]
+    for one in others[:_MOST_REASONS]:
+        lines.append(f"node {one.node}: {one.text}" if one.node else one.text)
+    if len(others) > _MOST_REASONS:
+        lines.append(f"and {len(others) - _MOST_REASONS} further reasons")
+    return Unplaced(
+        reason=reason,
+        message="\n".join(lines),
+        fits=_fits(reason),
+        fit=None if verdict is None else fit_of(verdict),
+    )
+
+
+def _truth(accepted: bool) -> Truth:
+    return "True" if accepted else "Unknown"
+
+
+def _fits(reason: Reason) -> Truth:
+    """What the reason says of the memory alone."""
+    if reason is Reason.DoesNotFit:
+        return "False"
+    return "True" if reason in (Reason.NodesTaken, Reason.TooFewNodes) else "Unknown"

@@ -1,0 +1,194 @@
+"""How a Workspace's pods are, in their own words: what the kubelet and the scheduler said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from berth.workspace.fields import (
+    Json,
+    condition,
+    flag,
+    is_going,
+    items,
+    mapping,
+    moment,
+    name_of,
+    text,
+    uid_of,
+    whole,
+)
+from berth.workspace.reasons import Reason
+
+_LONGEST = 1500  # characters of one pod's words; the log's last lines can be two thousand
+_IMAGE = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "RegistryUnavailable",
+    }
+)
+_CONFIG = frozenset(
+    {
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "PreCreateHookError",
+    }
+)
+_VOLUME_EVENTS = frozenset(
+    {"FailedMount", "FailedAttachVolume", "FailedMapVolume", "ProvisioningFailed", "FailedBinding"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What keeps a pod from answering."""
+
+    reason: Reason
+    message: str
+
+
+def is_ready(pod: Json) -> bool:
+    """Whether it answers: the kubelet says so, and no container contradicts it."""
+    statuses = items(pod, "status", "containerStatuses")
+    return (
+        text(condition(pod, "Ready"), "status") == "True"
+        and text(pod, "status", "phase") in ("Running", "")
+        and not is_going(pod)
+        and all(
+            flag(status, "ready")
+            and not mapping(status, "state", "waiting")
+            and not mapping(status, "state", "terminated")
+            for status in statuses
+        )
+    )
+
+
+def is_bound(pod: Json) -> bool:
+    """Whether the scheduler has given it a node."""
+    return bool(text(pod, "spec", "nodeName"))
+
+
+def unschedulable(pod: Json) -> str | None:
+    """The scheduler's words, where it found no node."""
+    scheduled = condition(pod, "PodScheduled")
+    if is_bound(pod) or text(scheduled, "status") != "False":
+        return None
+    return text(scheduled, "message") or text(scheduled, "reason") or "no node was found"
+
+
+def trouble(
+    pod: Json, *, events: Sequence[Json], lost_nodes: frozenset[str], budget: int, now: datetime
+) -> Trouble:
+    """Why a pod that is not ready is not.
+
+    Args:
+        events: Warning events of this pod and of its volumes.
+        lost_nodes: names of nodes that are not Ready.
+        budget: seconds that it may take to become ready.
+    """
+    name = name_of(pod)
+    if is_going(pod):
+        return _trouble(Reason.RollingOut, name, "is being ended")
+    if text(pod, "spec", "nodeName") in lost_nodes:
+        return _trouble(Reason.NodeLost, name, "is on a node that is not Ready")
+    if text(pod, "status", "phase") == "Failed":
+        said = text(pod, "status", "message") or text(pod, "status", "reason")
+        return _trouble(Reason.PodEvicted, name, said or "failed")
+    if text(pod, "status", "reason") == "Evicted":
+        return _trouble(Reason.PodEvicted, name, text(pod, "status", "message") or "was evicted")
+    words = unschedulable(pod)
+    if words is not None:
+        return _trouble(Reason.Unschedulable, name, words)
+    statuses = (
+        *items(pod, "status", "initContainerStatuses"),
+        *items(pod, "status", "containerStatuses"),
+    )
+    for status in statuses:
+        found = _container(name, status)
+        if found is not None:
+            return found
+    volume = next((e for e in events if text(e, "reason") in _VOLUME_EVENTS), None)
+    if volume is not None and not any(mapping(s, "state", "running") for s in statuses):
+        return _trouble(Reason.VolumeError, name, text(volume, "message") or text(volume, "reason"))
+    return _waiting(pod, statuses, budget, now)
+
+
+def _container(name: str, status: Json) -> Trouble | None:
+    """What its state says; None where it runs, or has not begun."""
+    waiting = text(status, "state", "waiting", "reason")
+    said = text(status, "state", "waiting", "message") or waiting
+    if waiting in _IMAGE:
+        return _trouble(Reason.ImagePullError, name, said)
+    if waiting in _CONFIG:
+        return _trouble(Reason.ContainerConfigError, name, said)
+    ended = mapping(status, "state", "terminated") or mapping(status, "lastState", "terminated")
+    restarts = whole(status, "restartCount") or 0
+    if text(ended, "reason") == "OOMKilled":
+        return _trouble(Reason.ContainerOOMKilled, name, f"took too much memory ({_end(ended)})")
+    crashed = mapping(status, "state", "terminated") and whole(ended, "exitCode") != 0
+    if waiting == "CrashLoopBackOff" or crashed or (restarts and not flag(status, "ready")):
+        words = f"restarted {restarts} times; it last {_end(ended)}"
+        return _trouble(Reason.ContainerCrashLoopBackOff, name, words)
+    return None
+
+
+def _end(ended: Json) -> str:
+    """How a container ended, with its last words."""
+    if not ended:
+        return "ended for a reason that nobody kept"
+    code, signal = whole(ended, "exitCode"), whole(ended, "signal")
+    how = f"ended by signal {signal}" if signal else f"exited with status {code}"
+    last = text(ended, "message").strip()
+    return f"{how}: {last[-_LONGEST:]}" if last else how
+
+
+def _waiting(pod: Json, statuses: Sequence[Json], budget: int, now: datetime) -> Trouble:
+    name = name_of(pod)
+    ready = condition(pod, "Ready")
+    began = moment(pod, "status", "startTime") or moment(pod, "metadata", "creationTimestamp")
+    # A container that has passed its startup probe has been ready before.
+    if statuses and all(flag(s, "started") for s in statuses):
+        said = text(ready, "message") or "its readiness probe fails"
+        return _trouble(Reason.NotAnswering, name, said)
+    if began is not None and now - began > timedelta(seconds=budget):
+        return _trouble(Reason.StartupTimedOut, name, f"is not ready after {budget // 60} minutes")
+    waiting = next((text(s, "state", "waiting", "reason") for s in statuses), "")
+    if not is_bound(pod):
+        return _trouble(Reason.Starting, name, "waits for the scheduler")
+    if waiting or not statuses:
+        return _trouble(Reason.Starting, name, "is being made, and its image pulled")
+    return _trouble(Reason.Starting, name, "pulls weights or loads the model")
+
+
+def deadline(pod: Json, budget: int) -> datetime | None:
+    """When a pod that is still starting will have taken too long."""
+    began = moment(pod, "status", "startTime") or moment(pod, "metadata", "creationTimestamp")
+    if began is None:
+        return None
+    try:
+        return began + timedelta(seconds=budget)
+    except OverflowError:
+        return None
+
+
+def events_of(pod: Json, events: Sequence[Json]) -> list[Json]:
+    """Those whose object this pod is, or a volume claim of its name."""
+    uid, name = uid_of(pod), name_of(pod)
+    return [
+        event
+        for event in events
+        if text(event, "involvedObject", "uid") == uid
+        or (
+            text(event, "involvedObject", "kind") == "PersistentVolumeClaim"
+            and text(event, "involvedObject", "name").endswith(f"-{name}")
+        )
+    ]
+
+
+def _trouble(reason: Reason, pod: str, words: str) -> Trouble:
+    return Trouble(reason=reason, message=f"Pod {pod}: {words[: _LONGEST + 200]}")

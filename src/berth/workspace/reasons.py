@@ -1,0 +1,345 @@
+"""Every reason that a condition can have, with its cause and its cure: a closed list.
+
+docs/conditions.md is made of it: `python -m berth.workspace.reasons > docs/conditions.md`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """One reason: where it appears, what it means, what to do about it."""
+
+    def __init__(self, condition: str, cause: str, cure: str) -> None:
+        self.condition = condition
+        self.cause = cause
+        self.cure = cure
+
+    @property
+    def code(self) -> str:
+        """What stands in the condition."""
+        return self.name
+
+    # What the Workspace itself says.
+    SpecInvalid = (
+        "all",
+        "The Workspace contradicts itself or has a field of the wrong form.",
+        "The message names the field and what would be right. Correct it and apply again.",
+    )
+    UnknownPreset = (
+        "all",
+        "The catalogue has no preset of this name, and no preset with this hub id.",
+        "`berth presets` lists them; the message names the nearest.",
+    )
+    NoEngine = (
+        "all",
+        "The catalogue knows the model, but no engine of Berth runs it yet.",
+        "Choose another preset, or serve it with a pod of your own in inference.template.",
+    )
+    NotSupported = (
+        "all",
+        "The Workspace asks for something that Berth does not do: adapters, tuning, partitions.",
+        "Leave the field out. Adapters can be merged into the weights beforehand.",
+    )
+    UnknownInstanceType = (
+        "all",
+        "Nodes should be provisioned, and the instance type is not in Berth's table.",
+        "The message names the nearest known ones. For own nodes leave instanceType empty.",
+    )
+    ConfigMissing = (
+        "all",
+        "The ConfigMap that inference.config names is not in the Workspace's namespace.",
+        "Create it; the Workspace goes on by itself.",
+    )
+    ConfigInvalid = (
+        "all",
+        "The ConfigMap has a key that is no option of the server, or a value out of its range.",
+        "The message names the key. Correct the ConfigMap; the Workspace goes on by itself.",
+    )
+    SizeUnknown = (
+        "all",
+        "The catalogue does not know the model's numbers, so nothing can be measured.",
+        "Choose a preset whose size is known, or a pod of your own in inference.template.",
+    )
+
+    # Fits.
+    FitsNodes = (
+        "Fits",
+        "The model fits the nodes, with the whole context that it is made for.",
+        "None needed.",
+    )
+    FitsWithLess = (
+        "Fits",
+        "The model fits with a shorter context than it is made for; the message says how long.",
+        "None needed. A larger GPU, or more of them, gives the whole context.",
+    )
+    DoesNotFit = (
+        "Fits, ResourceReady",
+        "The model does not fit any of the nodes. Nothing was created for this generation.",
+        "The message has every term and the smallest change that helps.",
+    )
+    NothingToMeasure = (
+        "Fits",
+        "There is no node whose memory could be looked at.",
+        "See ResourceReady.",
+    )
+    NotMeasured = (
+        "Fits",
+        "inference.template is a pod of your own; what it needs, only its author knows.",
+        "None needed.",
+    )
+
+    # Nodes.
+    NodesReady = (
+        "ResourceReady",
+        "The nodes are there and Ready.",
+        "None needed.",
+    )
+    NoNodes = (
+        "ResourceReady",
+        "The cluster has no nodes, or only such as belong to other Workspaces.",
+        "Add nodes, or let the chart provision them (provisioning).",
+    )
+    NoMatchingNode = (
+        "ResourceReady",
+        "No node has the labels of labelSelector, or the instance type.",
+        "Compare the message with `kubectl get nodes --show-labels`.",
+    )
+    NoGpuNode = (
+        "ResourceReady",
+        "None of the nodes that match has a GPU.",
+        "Add a GPU node, or change labelSelector.",
+    )
+    NodeNotReady = (
+        "ResourceReady",
+        "A node that is needed is not Ready, or is gone.",
+        "`kubectl describe node` of the node that the message names.",
+    )
+    NodeCordoned = (
+        "ResourceReady",
+        "The nodes that match are cordoned.",
+        "`kubectl uncordon` them, or wait until their maintenance is over.",
+    )
+    NodeTainted = (
+        "ResourceReady",
+        "The nodes that match have a taint that the pods do not tolerate.",
+        "Use the taint sku=gpu:NoSchedule or nvidia.com/gpu, or remove it.",
+    )
+    DevicePluginMissing = (
+        "ResourceReady",
+        "The nodes have GPUs, but do not offer them as nvidia.com/gpu.",
+        "Install the NVIDIA device plugin or the GPU operator; look at its pods on the node.",
+    )
+    GpuUnknown = (
+        "ResourceReady",
+        "Which GPU the nodes have is not known.",
+        "Install GPU Feature Discovery, which writes the labels nvidia.com/gpu.product and memory.",
+    )
+    NodesTaken = (
+        "ResourceReady",
+        "The nodes would do, but other pods hold their GPUs or memory.",
+        "Wait, or free a node. Berth looks again by itself.",
+    )
+    TooFewNodes = (
+        "ResourceReady",
+        "Some nodes can take it, but fewer than resource.count asks for.",
+        "Add nodes, or lower resource.count.",
+    )
+    Unschedulable = (
+        "ResourceReady",
+        "The scheduler finds no node for a pod; the message is the scheduler's.",
+        "Often the node was taken between the check and the start. Free it, or add one.",
+    )
+    QuotaExceeded = (
+        "ResourceReady",
+        "A ResourceQuota of the namespace does not let the pods in.",
+        "Raise the quota; the message says which and by how much.",
+    )
+    PodsRefused = (
+        "ResourceReady",
+        "The API server does not let the pods in: an admission policy, a webhook, a LimitRange.",
+        "The message has its words.",
+    )
+
+    # NodeClaims.
+    NoClaimsNeeded = (
+        "NodeClaimReady",
+        "Nodes that were there already are enough.",
+        "None needed.",
+    )
+    ClaimsReady = ("NodeClaimReady", "Every NodeClaim has become a node.", "None needed.")
+    ClaimsPending = (
+        "NodeClaimReady, ResourceReady",
+        "NodeClaims were made, and their nodes are being started.",
+        "Wait some minutes; the message says how far each one is.",
+    )
+    ClaimLaunchFailed = (
+        "NodeClaimReady, ResourceReady",
+        "The cloud does not give the node: no capacity, no quota, or a wrong node class.",
+        "The message has the cloud's words. Berth tries again, after a longer pause each time.",
+    )
+    KarpenterMissing = (
+        "NodeClaimReady, ResourceReady",
+        "Nodes should be provisioned, and the cluster has no karpenter.sh/v1 NodeClaim.",
+        "Install Karpenter, or add nodes with the labels of labelSelector.",
+    )
+    NodeClassMissing = (
+        "NodeClaimReady, ResourceReady",
+        "Nodes should be provisioned, and the chart does not say with which node class.",
+        "Set the chart's node class.",
+    )
+
+    # The objects.
+    NameTaken = (
+        "InferenceReady",
+        "An object of the name that is needed belongs to somebody else. It is not touched.",
+        "Delete or rename it, or give the Workspace another name; the message says whose it is.",
+    )
+    WriteRejected = (
+        "InferenceReady, NodeClaimReady",
+        "The API server turned down what should be written; the message has its words.",
+        "Often another manager owns the field that it names. Leave the field to one of them.",
+    )
+    NotDeployed = (
+        "InferenceReady",
+        "Nothing was created, because of what the other conditions say.",
+        "See Fits and ResourceReady.",
+    )
+    EarlierGeneration = (
+        "InferenceReady",
+        "This generation cannot be deployed; what was deployed before it is left as it is.",
+        "See Fits and ResourceReady. Delete the Workspace to end what is still running.",
+    )
+    Deploying = (
+        "InferenceReady",
+        "The objects or the pods are being created.",
+        "Wait some seconds.",
+    )
+    RollingOut = (
+        "InferenceReady",
+        "Pods are being replaced by those of the newest version.",
+        "Wait; the old ones may still answer.",
+    )
+
+    # The pods.
+    Answering = ("InferenceReady", "Every pod is ready: the model answers.", "None needed.")
+    Starting = (
+        "InferenceReady",
+        "The pods pull their image or weights, or load the model.",
+        "Wait; large weights take minutes. `kubectl logs` tells how far it is.",
+    )
+    StartupTimedOut = (
+        "InferenceReady",
+        "A pod is not ready though the time that such a model needs is over.",
+        "`kubectl logs` of the pod; a slow hub or a slow disk are the usual causes.",
+    )
+    NotAnswering = (
+        "InferenceReady",
+        "A pod runs, was ready, and does not answer its readiness probe any more.",
+        "The engine may be restarting. `kubectl logs` of the pod.",
+    )
+    ImagePullError = (
+        "InferenceReady",
+        "The image cannot be pulled.",
+        "Check its name and presetOptions.imagePullSecrets; the message is the kubelet's.",
+    )
+    ContainerConfigError = (
+        "InferenceReady",
+        "The container cannot be made, mostly because a Secret or a key of it is missing.",
+        "Create what the message names.",
+    )
+    ContainerCrashLoopBackOff = (
+        "InferenceReady",
+        "The container ends again and again; the message has its exit code and last words.",
+        "`kubectl logs --previous` of the pod.",
+    )
+    ContainerOOMKilled = (
+        "InferenceReady",
+        "The container took more memory than it may, and was killed.",
+        "Use nodes with more RAM, or a smaller model or context.",
+    )
+    VolumeError = (
+        "InferenceReady",
+        "A volume cannot be made, attached or mounted.",
+        "The message has the words of the storage; check the storage class.",
+    )
+    PodEvicted = (
+        "InferenceReady",
+        "The node threw the pod out, because it ran short of disk or memory.",
+        "Free the node, or choose one with more; Kubernetes starts the pod again.",
+    )
+    NodeLost = (
+        "InferenceReady",
+        "The pod's node is not Ready or gone, so nobody knows how the pod is.",
+        "See ResourceReady.",
+    )
+
+    # The Workspace as a whole.
+    WorkspaceServes = (
+        "WorkspaceReady, WorkspaceSucceeded",
+        "It fits, the nodes are there, and the model answers.",
+        "None needed.",
+    )
+    Deleting = (
+        "WorkspaceDeleting and all others",
+        "The Workspace is being deleted; it is gone once its NodeClaims are.",
+        "Wait until the nodes are drained and ended. The message names the claims that are left.",
+    )
+
+
+_HEAD = """\
+# Conditions of a Workspace
+
+<!-- Made by `python -m berth.workspace.reasons`; a test holds it against the code. -->
+
+`kubectl describe workspace NAME` shows them. Each is computed from what is observed of nodes, \
+pods and events, never from what was done, and each carries the generation that it tells of. \
+The message has the words of whoever refused: the scheduler, the kubelet, the cloud.
+
+| type | true when |
+|---|---|
+| Fits | the model fits the nodes, as `berth fit` says; Unknown where nothing can be measured |
+| NodeClaimReady | every node that had to be provisioned is there; only where the chart provisions |
+| ResourceReady | the nodes are there, Ready, and take the pods |
+| InferenceReady | every pod of the newest version is ready, and none crashes |
+| WorkspaceReady | Fits (or not measured), ResourceReady and InferenceReady are |
+| WorkspaceSucceeded | the same, under the name that KAITO gives it since v1beta1 |
+| WorkspaceDeleting | it is being deleted |
+
+KAITO's NodesReady, JobStarted and BenchmarkCompleted do not exist here: the first is part of \
+ResourceReady, the others belong to what Berth does not do.
+
+A condition moves its lastTransitionTime only with its status. An event is written when a status \
+or a reason changes, once for each reason.
+
+## What follows from them
+
+- **Fit comes first.** A Workspace that does not fit, or says something wrong, gets no object at \
+all. If an earlier generation of it is running, that is left as it is (InferenceReady: \
+EarlierGeneration) until the new one can be deployed.
+- **Then nodes, then the workload.** Objects are made once there is room for all pods; where the \
+chart provisions, NodeClaims are made first, and only for what fits.
+- **What was chosen stays.** How many GPUs a pod gets and how a model is split is written on the \
+StatefulSet and chosen again only when the model, its options, the selector or the instance type \
+change (of a model over several nodes, their number too). Nodes that come and go restart nothing.
+- **One model over several nodes is replaced as a whole.** Pods of two versions could never meet. \
+The same happens where a field of the StatefulSet differs that Kubernetes lets nobody change.
+- **What is somebody else's is not touched.** An object of the same name that this Workspace does \
+not own (by uid) is left alone: NameTaken.
+- **Claims are given back.** A finalizer holds a Workspace only while it has NodeClaims or is \
+about to; it goes with the last of them, also where Karpenter is gone from the cluster.
+
+## Reasons
+"""
+
+
+def page() -> str:
+    """docs/conditions.md."""
+    lines = [_HEAD, "| reason | condition | cause | cure |", "|---|---|---|---|"]
+    lines += [f"| {r.code} | {r.condition} | {r.cause} | {r.cure} |" for r in Reason]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")  # noqa: T201  # the page is what this command is for
