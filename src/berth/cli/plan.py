@@ -1,0 +1,116 @@
+"""berth plan: what a Workspace would become, without a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from berth.cli.fit import DOES_NOT_FIT
+from berth.cli.plan_answer import Where, answer
+from berth.cli.plan_files import FileError, read_files, read_nodes_file
+from berth.cli.plan_view import show
+from berth.fit import Machine, UnknownMachine, cpu_node, own_gpus, sku
+from berth.fit.units import GIB
+from berth.presets.catalogue import PresetError, load_presets
+
+BAD_FILE = 2
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--nodes",
+    "nodes_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="On these: what `kubectl get nodes -o json` printed.",
+)
+@click.option("--sku", "sku_name", metavar="TYPE", help="On this instance type, empty nodes.")
+@click.option("--gpu", metavar="PRODUCT", help="On own hardware: a GPU product, NVIDIA-L4 say.")
+@click.option("--count", type=int, default=1, show_default=True, help="GPUs of --gpu in a node.")
+@click.option("--ram", type=float, metavar="GIB", help="On nodes without GPUs: their memory.")
+@click.option(
+    "--node-class",
+    metavar="GROUP/KIND/NAME",
+    help="Show the NodeClaims too, as where the controller provisions nodes of this class.",
+)
+@click.option("-o", "output", type=click.Choice(["yaml"]), help="Print the objects, whole.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def plan(
+    ctx: click.Context,
+    /,
+    files: tuple[str, ...],
+    nodes_file: Path | None,
+    node_class: str | None,
+    output: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Say whether the Workspaces in FILE fit, and which objects would be created for them.
+
+    Asks no cluster: nodes are taken to be there as resource.instanceType says, empty, or are those
+    of --nodes, --sku, --gpu or --ram. A file may have several documents; ConfigMaps among them are
+    read where inference.config names them. "-" is standard input. Exit status: 0 all of them fit,
+    1 one does not, 2 a file is wrong.
+
+    \b
+    berth plan workspace.yaml
+    berth plan workspace.yaml --sku Standard_NC24ads_A100_v4 -o yaml
+    kubectl get nodes -o json > nodes.json && berth plan workspace.yaml --nodes nodes.json
+    """
+    try:
+        where = Where(
+            nodes=None if nodes_file is None else read_nodes_file(nodes_file),
+            machine=_machine(options, nodes_file),
+            node_class=_node_class(node_class),
+            presets=load_presets(),
+        )
+        manifests = read_files(files)
+        answers = [answer(manifest, manifests, where) for manifest in manifests.workspaces]
+    except (FileError, UnknownMachine, PresetError) as error:
+        click.echo(str(error), err=True)
+        ctx.exit(BAD_FILE)
+    if as_json:
+        click.echo(json.dumps([found.to_dict() for found in answers], indent=2))
+    elif output == "yaml":
+        made = [dict(one) for found in answers for one in found.objects]
+        click.echo(yaml.safe_dump_all(made, sort_keys=False), nl=False)
+    else:
+        for found in answers:
+            show(found.to_dict())
+    wrong = [f"{found.manifest.where}: {found.wrong}" for found in answers if found.wrong]
+    for line in wrong:
+        click.echo(line, err=True)
+    if wrong:
+        ctx.exit(BAD_FILE)
+    ctx.exit(0 if all(found.fits for found in answers) else DOES_NOT_FIT)
+
+
+def _machine(options: Mapping[str, Any], nodes_file: Path | None) -> Machine | None:
+    """The one that is named. Raises click.UsageError, UnknownMachine."""
+    named = [key for key in ("sku_name", "gpu", "ram") if options[key] is not None]
+    if len(named) + (nodes_file is not None) > 1:
+        raise click.UsageError("one of --nodes, --sku, --gpu and --ram is enough")
+    if options["sku_name"] is not None:
+        return sku(options["sku_name"])
+    if options["gpu"] is not None:
+        return own_gpus(options["gpu"], options["count"])
+    if options["ram"] is None:
+        return None
+    if options["ram"] <= 0:
+        raise click.UsageError("--ram should be a number of GiB above 0")
+    return cpu_node(int(options["ram"] * GIB), f"{options['ram']:g} GiB of memory")
+
+
+def _node_class(text: str | None) -> Mapping[str, str] | None:
+    if text is None:
+        return None
+    parts = text.split("/")
+    if len(parts) != 3 or not all(parts):
+        raise click.UsageError("--node-class should be GROUP/KIND/NAME")
+    return dict(zip(("group", "kind", "name"), parts, strict=True))
