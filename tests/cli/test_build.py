@@ -114,7 +114,7 @@ def test_weights_may_be_left_out(checkout: Checkout) -> None:
     assert done.returncode == 0, done.stderr
     (build,) = checkout.builds
     assert "VARIANT=cuda" in build["argv"]
-    assert "WEIGHTS=none" in build["argv"]
+    assert "WEIGHTS=docker/none" in build["argv"]
     assert f"small-model:{__version__}-cuda-bare" in build["argv"]
     assert "--gpus all -v berth-cache:/cache small-model" in done.stdout
     done = checkout.berth_build("llama-2-7b-chat", "--no-weights")

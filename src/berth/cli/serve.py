@@ -15,12 +15,15 @@ from typing import Any, Literal, cast, get_args
 
 import click
 import msgspec
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
+from berth.cli.served_model import find_model, holds_files
+from berth.models.config import ConfigError
 from berth.presets.catalogue import PresetError
 from berth.presets.hub_files import PullError
-from berth.presets.resolve import ResolvedModel, locate, resolve_model
 from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, EngineKind
 from berth.server.auth import bind_host, parse_api_keys
 from berth.server.logs import configure_logging
@@ -67,9 +70,17 @@ def _options(*groups: list[Callable[..., Any]]) -> Callable[..., Any]:
 
 _HTTP = [
     click.option(
-        "--host", help="Address to listen on.  [default: loopback; all with BERTH_API_KEY]"
+        "--host",
+        envvar="BERTH_HOST",
+        help="Address to listen on.  [default: loopback; all with BERTH_API_KEY]",
     ),
-    click.option("--port", default=5000, show_default=True, help="Port to listen on; 0: any."),
+    click.option(
+        "--port",
+        default=5000,
+        envvar="BERTH_PORT",
+        show_default=True,
+        help="Port to listen on; 0: any.",
+    ),
     click.option("--name", "model_id", help="Name of the model for clients.  [default: its own]"),
     click.option("--alias", multiple=True, help="A further name for the model; repeatable."),
     click.option("--max-waiting", default=256, show_default=True, help="Requests that may queue."),
@@ -131,7 +142,12 @@ _ENGINE = [
         help="One of Berth's, or jinja for the folder's.  [default: the model's own]",
     ),
     click.option("--tokenizer", "--tokenizer_path", help="File, where it is not with the weights."),
-    click.option("--ckpt_dir", hidden=True, help="The weights, as KAITO's images name them."),
+    click.option(
+        "--weights",
+        "--ckpt_dir",
+        envvar="BERTH_WEIGHTS",
+        help="Folder of the weights; MODEL then only says what they are.",
+    ),
 ]
 _RUNTIME = [
     click.option(
@@ -170,10 +186,12 @@ _PARALLEL = [
         "--degree",
         "--tensor-parallel-size",
         "--model_parallel_size",
-        type=click.IntRange(min=1),
+        type=DegreeType(),
         default=1,
+        envvar="BERTH_DEGREE",
         show_default=True,
-        help="Ranks that share the model, over all nodes (tensor parallelism).",
+        help="Ranks that share the model, over all nodes (tensor parallelism); "
+        "auto: as many as this machine's GPUs allow.",
     ),
     click.option("--nnodes", type=click.IntRange(min=1), default=1, help="Machines."),
     click.option("--node-rank", type=click.IntRange(min=0), default=0, help="Which of them."),
@@ -188,7 +206,7 @@ _PARALLEL = [
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("model", required=False)
+@click.argument("model", required=False, envvar="BERTH_MODEL")
 @_options(_HTTP, _ENGINE, _RUNTIME, _PARALLEL)
 def serve(model: str | None, **options: Any) -> None:
     """Serve MODEL over HTTP: a preset of the catalogue, a folder of weights, or a hub id.
@@ -199,12 +217,17 @@ def serve(model: str | None, **options: Any) -> None:
 
     With BERTH_API_KEY set (one key, or several separated by commas), every route but the health
     ones asks for it. Without it the server listens on this machine only, unless --host is given.
+
+    BERTH_MODEL, BERTH_WEIGHTS, BERTH_HOST, BERTH_PORT and BERTH_DEGREE stand for what is not given
+    here; container images set them.
     """
+    if not _weights_are_meant(model, options["weights"]):
+        options["weights"] = None
     level = getattr(logging, options["log_level"].upper())
     configure_logging(cast(Literal["text", "json"], options["log_format"]), level)
     try:
         serving, settings = _decide(model, options)
-    except (PresetError, PullError, TokenizerError, ValueError) as error:
+    except (ConfigError, PresetError, PullError, TokenizerError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     try:
         sys.exit(run(_serve(serving, settings)))
@@ -212,9 +235,19 @@ def serve(model: str | None, **options: Any) -> None:
         raise click.ClickException(str(error)) from error
 
 
+def _weights_are_meant(model: str | None, weights: str | None) -> bool:
+    """Whether an image's own weights are to be served; always where the owner named them."""
+    source = click.get_current_context().get_parameter_source
+    if weights is None or source("weights") is not ParameterSource.ENVIRONMENT:
+        return True
+    if source("model") is ParameterSource.COMMANDLINE:
+        return False  # they are another model's
+    return model is None or holds_files(Path(weights))
+
+
 def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, ServerSettings]:
     """Everything the owner said, as two frozen objects. Raises what is wrong with it."""
-    found = _find(model or options["ckpt_dir"] or "pocket")
+    found = find_model(model, options["weights"])
     keys = parse_api_keys(os.environ.get("BERTH_API_KEY"))
     settings = ServerSettings(
         host=bind_host(options["host"], keys),
@@ -250,7 +283,7 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         kv_cache_bytes=options["kv_cache_memory"],
         memory_fraction=options["memory_fraction"],
         prefix_caching=not options["no_prefix_caching"],
-        degree=options["degree"],
+        degree=_degree(found.path, kind, options),
         trust_remote_code=options["trust_remote_code"],
         load_in_8bit=options["load_in_8bit"],
         load_in_4bit=options["load_in_4bit"],
@@ -276,7 +309,8 @@ def _engine_kind(folder: Path, options: dict[str, Any]) -> EngineKind:
         raise ValueError("--load-in-8bit and --load-in-4bit exclude each other")
     quantise = options["load_in_8bit"] or options["load_in_4bit"]
     kind = engine_of_folder(folder, options["engine"], quantise=quantise)
-    if kind == "transformers" and (options["degree"] > 1 or options["nnodes"] > 1):
+    several = options["degree"] not in (1, "auto") or options["nnodes"] > 1
+    if kind == "transformers" and several:
         raise ValueError(
             "the transformers engine is one process on one node, which spreads a model over that "
             "node's GPUs by itself (--device-map); leave --degree and --nnodes out"
@@ -284,16 +318,15 @@ def _engine_kind(folder: Path, options: dict[str, Any]) -> EngineKind:
     return kind
 
 
-def _find(model: str) -> ResolvedModel:
-    """The model's folder, pulled on first use. Raises PresetError, PullError or ValueError."""
-    if not Path(model).exists():
-        preset, _ = locate(model)
-        if preset is not None and preset.engine == "none":
-            raise ValueError(f"no engine serves {preset.name} yet: {preset.reason}")
-    resolved = resolve_model(model)
-    if not resolved.path.is_dir():
-        raise ValueError(f"{resolved.path} is one file; no engine of ours reads GGUF yet")
-    return resolved
+def _degree(folder: Path, kind: EngineKind, options: dict[str, Any]) -> int:
+    """Ranks over all nodes. Raises ConfigError or ValueError."""
+    if options["degree"] != "auto":
+        return cast(int, options["degree"])
+    if kind == "transformers":
+        return 1
+    if options["nnodes"] > 1:
+        raise ValueError("--degree auto counts this machine's GPUs; with --nnodes give the number")
+    return automatic_degree(folder, 0 if options["device"] == "cpu" else visible_gpus())
 
 
 def _endpoint(text: str | None) -> tuple[str | None, int | None]:

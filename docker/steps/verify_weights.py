@@ -1,0 +1,77 @@
+"""Are the weights whole? Asked of Berth's own readers, before they go into an image.
+
+    python verify_weights.py --weights /weights --found /found.json --out /weights.json
+
+First against the catalogue (berth.images.weight_files: names, sizes, headers, the model's shape),
+then as the engine opens them: the place, shape and dtype of every tensor. No tensor is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from berth.images.weight_files import WeightsMissing, check_weights
+from berth.models.config import ConfigError
+from berth.models.config_files import model_layout
+from berth.models.weights.folder import open_weights
+from berth.models.weights.names import tensor_shapes
+from berth.models.weights.source import WeightError
+from berth.presets.catalogue import Preset, PresetError, find_preset
+from berth.presets.resolve import locate
+from berth.serving.engine_choice import engine_of_folder
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--found", type=Path, required=True, help="what find_weights.py wrote")
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args()
+    found = json.loads(asked.found.read_text())
+    about = {"model": found["model"], "layout": None, "bytes": 0}
+    if found["files"]:
+        try:
+            about |= verified(asked.weights, found["model"])
+        except (WeightsMissing, ConfigError, WeightError, ValueError) as error:
+            said = str(error).replace(str(asked.weights), "the weights' folder")
+            held = ", ".join(found["files"])
+            sys.stderr.write(f"\nThis image cannot be built: {said}. It holds {held}.\n\n")
+            return 1
+    asked.out.write_text(json.dumps(about, sort_keys=True) + "\n")
+    return 0
+
+
+def verified(folder: Path, model: str) -> dict[str, object]:
+    """Layout and bytes. Raises what is wrong with the folder."""
+    size = check_weights(folder, _preset(model)).total_bytes
+    # Another engine's model: its own loader knows the tensors; their headers were looked at.
+    if engine_of_folder(folder, "auto", quantise=False) == "native":
+        with closing(open_weights(folder)) as source:
+            source.check(tensor_shapes(source.config))
+    return {"layout": model_layout(folder), "bytes": size}
+
+
+def _preset(model: str) -> Preset:
+    """The catalogue's entry; one that expects nothing, where the catalogue has none."""
+    try:
+        preset = locate(model)[0] if "/" in model else find_preset(model)
+    except PresetError:
+        preset = None
+    return preset or Preset(
+        name=model.rpartition("/")[2].lower(),
+        family="huggingface",
+        title=model,
+        licence="unknown",
+        context=1,
+        engine="transformers",
+        template="jinja",
+        unknown="it is not in the catalogue",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""How many ranks share the model: a number, or as many as the GPUs of this machine allow."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from berth.models.config import ModelConfig
+from berth.models.config_fields import read_json
+from berth.models.config_files import load_hf_config, model_layout
+from berth.models.config_meta import from_meta
+
+# Of Llama 1 and 2, whose params.json leaves it out. Counting it in the weights would import torch.
+_UNSAID_VOCABULARY = 32_000
+
+Degree = int | Literal["auto"]
+
+
+class DegreeType(click.ParamType):  # type: ignore[type-arg]  # not generic when it runs
+    """A number of ranks, or auto."""
+
+    name = "ranks"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Degree:
+        if isinstance(value, int):
+            return value
+        if value == "auto":
+            return "auto"
+        if not re.fullmatch(r"[1-9]\d*", str(value)):
+            self.fail(f"{value!r} should be a number from 1, or auto", param, ctx)
+        return int(value)
+
+
+def automatic_degree(folder: Path, gpus: int) -> int:
+    """The largest number of ranks, of at most `gpus`, that the model can be divided between.
+
+    1 without GPUs: on a CPU, ranks would share the same memory's bandwidth.
+
+    Raises:
+        ConfigError: the folder describes no model that the native engine knows.
+    """
+    if gpus < 2:
+        return 1
+    return max(degree for degree in _config(folder).degrees() if degree <= gpus)
+
+
+def _config(folder: Path) -> ModelConfig:
+    if model_layout(folder) == "hf":
+        return load_hf_config(folder)
+    return from_meta(read_json(folder / "params.json"), vocab_size=_UNSAID_VOCABULARY)
+
+
+def visible_gpus(devices: Path = Path("/dev")) -> int:
+    """NVIDIA GPUs that this process may use. Asks no driver, so that torch need not be imported."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return len([part for part in named.split(",") if part.strip() not in ("", "-1")])
+    return sum(1 for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name))

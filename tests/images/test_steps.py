@@ -1,0 +1,162 @@
+"""The programs that run inside a build, where no build is needed to try them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from e2e.berth_server import ROOT, free_port
+from images.checkout import write_huggingface, write_meta
+
+STEPS = ROOT / "docker/steps"
+sys.path.insert(0, str(STEPS))
+import find_weights  # noqa: E402
+import install  # noqa: E402
+import slim  # noqa: E402
+import verify_weights  # noqa: E402
+
+CATALOGUE = ROOT / "presets/llama-2/preset.yaml"
+FALCON = ROOT / "presets/falcon/preset.yaml"
+
+
+@pytest.mark.parametrize(
+    ("given", "catalogue", "name"),
+    [
+        ("llama-2-7b-chat", CATALOGUE, "llama-2-7b-chat"),
+        ("LLAMA-2-7B", CATALOGUE, "llama-2-7b"),
+        ("/llama/llama-2-13b", CATALOGUE, "llama-2-13b"),  # KAITO's LLAMA_WEIGHTS
+        ("tiiuae/falcon-7b", FALCON, "falcon-7b"),  # KAITO's FALCON_MODEL_NAME
+        ("falcon-40b-instruct", FALCON, "falcon-40b-instruct"),
+        ("Qwen/Qwen3-8B", None, "Qwen/Qwen3-8B"),
+    ],
+)
+def test_a_model_is_known_by_its_preset_its_hub_or_its_folder(
+    given: str, catalogue: Path | None, name: str
+) -> None:
+    assert find_weights.named(given, "MODEL", catalogue) == name
+
+
+def test_an_unknown_version_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(find_weights.NotThere, match=r"'llama-3'.*llama-2-7b, llama-2-7b-chat"):
+        find_weights.named("llama-3", "LLAMA_VERSION", CATALOGUE)
+
+
+def test_no_version_is_refused_with_an_example() -> None:
+    with pytest.raises(find_weights.NotThere, match="--build-arg LLAMA_VERSION=llama-2-7b;"):
+        find_weights.named("", "LLAMA_VERSION", CATALOGUE)
+
+
+def test_an_empty_folder_is_refused_unless_none_was_asked_for(tmp_path: Path) -> None:
+    there, weights = tmp_path / "there", tmp_path / "weights"
+    weights.mkdir()
+    (weights / find_weights.NOTE).touch()
+    for version, files in (("llama-2-7b", ["weights.txt"]), ("llama-2-13b", ["params.json"])):
+        (there / "llama" / version).mkdir(parents=True)
+        for file in files:
+            (there / "llama" / version / file).touch()
+    said = r"no files in llama/x/ \(weights are in llama/llama-2-13b\)"
+    with pytest.raises(find_weights.NotThere, match=said):
+        find_weights.held(weights, "llama/x", there, "x")
+    assert find_weights.held(weights, "docker/none", there, "x") == []
+
+
+def test_a_folder_that_is_no_models_is_refused_with_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").touch()
+    with pytest.raises(find_weights.NotThere, match=r"it holds notes\.md"):
+        find_weights.held(tmp_path, "llama/x", None, "x")
+
+
+def test_a_folder_without_a_catalogue_entry_is_read_as_the_engine_reads_it(tmp_path: Path) -> None:
+    folder = write_huggingface(tmp_path / "weights")
+    with pytest.raises(Exception, match=r"embed_tokens.*is missing"):  # it has one odd tensor
+        verify_weights.verified(folder, "someone/something")
+
+
+def test_another_models_weights_are_refused(tmp_path: Path) -> None:
+    folder = write_meta(tmp_path / "weights")
+    with pytest.raises(verify_weights.WeightsMissing, match="another model's"):
+        verify_weights.verified(folder, "llama-2-7b-chat")
+
+
+def test_pocket_is_found_whole() -> None:
+    about = verify_weights.verified(ROOT / "presets/pocket/weights", "pocket")
+    assert about["layout"] == "meta"
+    assert isinstance(about["bytes"], int)
+    assert about["bytes"] > 5_000_000
+
+
+def test_extras_lead_to_extras() -> None:
+    project = {
+        "project": {
+            "dependencies": ["click"],
+            "optional-dependencies": {"engine": ["torch"], "more": ["berth[engine]", "accelerate"]},
+        }
+    }
+    assert install.requirements(project, ["more"]) == ["accelerate", "click", "torch"]
+    with pytest.raises(SystemExit, match=r"'fast'.*engine, more"):
+        install.requirements(project, ["fast"])
+
+
+def test_a_settled_tree_depends_on_neither_clock_nor_umask(tmp_path: Path) -> None:
+    for name, mode in (("run", 0o700), ("read", 0o600)):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "link").symlink_to("read")
+    slim.settle([tmp_path])
+    assert {(p.name, p.lstat().st_mtime) for p in tmp_path.iterdir()} == {
+        ("run", 0.0),
+        ("read", 0.0),
+        ("link", 0.0),
+    }
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "read").stat().st_mode & 0o777 == 0o644
+
+
+def test_byte_code_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
+    made = []
+    for time in (1, 2):
+        (tmp_path / "module.py").write_text("x = 1\n")
+        os.utime(tmp_path / "module.py", (time, time))
+        slim.compile_all([tmp_path])
+        (compiled,) = tmp_path.rglob("*.pyc")
+        made.append(compiled.read_bytes())
+    assert made[0] == made[1]
+
+
+def test_what_was_left_out_is_named_where_it_is_large(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("torch/include/a.h", "sympy/core.py", "torch/lib/libtorch_cpu.so"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(bytes(2_000_000))
+    slim.trim(tmp_path, keep=["server", "engine", "transformers"])
+    assert (tmp_path / "sympy").exists()
+    slim.trim(tmp_path, keep=["server", "engine"])
+    assert "left out torch/include: 2.0 MB" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["libtorch_cpu.so"]
+
+
+def test_the_health_check_fails_where_nobody_listens() -> None:
+    done = subprocess.run(
+        [sys.executable, str(STEPS / "healthcheck.py")],
+        env={**os.environ, "BERTH_PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "refused" in done.stdout
+
+
+def test_what_was_found_is_handed_on(tmp_path: Path) -> None:
+    weights, out = tmp_path / "weights", tmp_path / "found.json"
+    write_meta(weights)
+    command = [sys.executable, str(STEPS / "find_weights.py"), "--weights", str(weights)]
+    given = ["--argument", "MODEL_NAME", "--model", "a/b", "--folder", "models/a/b"]
+    subprocess.run([*command, *given, "--out", str(out)], check=True, capture_output=True)
+    assert json.loads(out.read_text())["model"] == "a/b"
