@@ -76,7 +76,7 @@ def recipe_of(
     dockerfile, own, weights = _place(preset)
     arguments = {**own, "VARIANT": variant, **_common(base, revision)}
     if not with_weights:
-        arguments["WEIGHTS"] = "none"
+        arguments["WEIGHTS"] = "docker/none"
     return Recipe(
         name=preset.name,
         dockerfile=dockerfile,
