@@ -99,7 +99,7 @@ def test_its_kernels_were_compiled_when_it_was_built(server: Container) -> None:
     loaded = server.execute(
         "python",
         "-c",
-        "import torch; from berth.kernels.build import library; print(library()._name)",
+        "import torch; from berth.kernels.library import library; print(library()._name)",
     )
     assert loaded.startswith("/opt/berth/code/kernels/kernels-")
     assert "gcc" not in server.execute("sh", "-c", "command -v gcc cc || true")

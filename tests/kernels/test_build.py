@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from berth.kernels import build
+from berth.kernels.library import library
 from berth.kernels.ops import NativeOps, make_ops
 
 CHOICE = (
@@ -60,10 +61,10 @@ def test_an_unusable_library_falls_back(
     broken = tmp_path / "broken.so"
     broken.write_bytes(b"not a library")
     monkeypatch.setenv("BERTH_KERNELS", str(broken))
-    build.library.cache_clear()
+    library.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
-            assert build.library() is None
+            assert library() is None
         assert "broken.so" in caplog.text
     finally:
-        build.library.cache_clear()
+        library.cache_clear()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from berth.kernels.batch import BLOCK, LayerCache, Prefill, StepBatch
-from berth.kernels.build import library
+from berth.kernels.library import library
 from berth.kernels.ops import AttentionShape, HeadNorm, LayerNorm, NativeOps, TorchOps
 
 DTYPES = [torch.float32, torch.bfloat16]

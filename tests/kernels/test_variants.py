@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401  # first: its OpenMP runtime is the one that the kernels run on
 
-from berth.kernels import build
+from berth.kernels.build import BuildError, build, cpu_flags
+from berth.kernels.library import library
 from berth.kernels.variants import VARIANTS, best_in, library_of
 
 NAMES = {variant.name: variant for variant in VARIANTS}
@@ -37,7 +38,7 @@ def test_a_library_that_is_missing_is_passed_over(folder: Path) -> None:
 
 
 def test_a_cpu_below_all_of_them_is_refused(folder: Path) -> None:
-    with pytest.raises(build.BuildError, match="no library for this CPU"):
+    with pytest.raises(BuildError, match="no library for this CPU"):
         best_in(folder, frozenset({"sse2"}))
 
 
@@ -49,13 +50,13 @@ def test_no_variant_is_compiled_for_the_machine_that_compiles_it() -> None:
 def test_the_best_one_is_compiled_and_loaded_where_a_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    best = next(variant for variant in VARIANTS if variant.needs <= build.cpu_flags())
-    path = build.build(tmp_path / library_of(best), arch=best.arch)
+    best = next(variant for variant in VARIANTS if variant.needs <= cpu_flags())
+    path = build(tmp_path / library_of(best), arch=best.arch)
     monkeypatch.setenv("BERTH_KERNELS", str(tmp_path))
-    build.library.cache_clear()
+    library.cache_clear()
     try:
-        loaded = build.library()
+        loaded = library()
         assert isinstance(loaded, ctypes.CDLL)
         assert loaded._name == str(path)
     finally:
-        build.library.cache_clear()
+        library.cache_clear()

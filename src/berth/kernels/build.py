@@ -1,13 +1,7 @@
-"""Compiles kernels.c for this machine's CPU, once, into a cache.
-
-No compiler, no harm: `library()` then gives None and ops.py runs the same arithmetic through
-torch. An image sets BERTH_KERNELS to the libraries it compiled when it was built (variants.py).
-"""
+"""Compiles the kernels for this machine's CPU, once, into a cache."""
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import hashlib
 import logging
 import os
@@ -18,8 +12,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-log = logging.getLogger(__name__)
 
 SOURCES = ("kernels.c", "linear.c", "ops.h")
 # No -ffast-math: linked into a shared library it would flush denormals in the whole process, and
@@ -100,30 +92,6 @@ def build(target: Path, arch: Sequence[str] = NATIVE) -> Path:
     finally:
         Path(scratch).unlink(missing_ok=True)
     return target
-
-
-@functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernels, built at first use; None where that is impossible or not wanted.
-
-    torch must be imported before: its OpenMP runtime is then the one the kernels run on, and both
-    share one pool of threads.
-    """
-    if os.environ.get("BERTH_KERNELS") == "off":
-        return None
-    given = os.environ.get("BERTH_KERNELS")
-    path = Path(given) if given else cache_path()
-    try:
-        if path.is_dir():
-            from berth.kernels.variants import best_in
-
-            path = best_in(path)
-        elif not path.exists():
-            build(path)
-        return ctypes.CDLL(str(path))
-    except (BuildError, OSError) as error:
-        log.warning("CPU kernels are off, torch is used instead (slower): %s", error)
-        return None
 
 
 def main() -> int:

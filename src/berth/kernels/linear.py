@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from berth.kernels.build import library
+from berth.kernels.library import library
 
 STEP = 32  # k has to be a multiple of it
 # Above so many rows arithmetic counts, not memory, and oneDNN blocks for the caches.

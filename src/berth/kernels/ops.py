@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from berth.kernels.batch import BLOCK, LayerCache, Prefill, StepBatch
-from berth.kernels.build import library
+from berth.kernels.library import library
 
 
 @dataclass(frozen=True, slots=True)
