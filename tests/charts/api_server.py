@@ -292,7 +292,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> Object:
         read = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        return dict(yaml.safe_load(read) or {})
+        return dict(yaml.load(read, Loader=yaml.CSafeLoader) or {})
 
     def _refuse(self, status: int, reason: str) -> None:
         content = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status}

@@ -28,7 +28,9 @@ class Rendered:
         for file, text in files.items():
             if file.endswith("NOTES.txt"):
                 continue
-            found = [item for item in yaml.safe_load_all(text) if item is not None]
+            # The one in C: the CRD alone takes the other a fifth of a second.
+            documents = yaml.load_all(text, Loader=yaml.CSafeLoader)
+            found = [item for item in documents if item is not None]
             self.objects += found
             self.by_template[file.partition("/templates/")[2]] = found
 

@@ -1,4 +1,4 @@
-"""README, docs/install.md, helm.md and security.md: what they tell people to type and to believe is so."""
+"""README and docs/{install,helm,security}.md: what people are told to type and to believe is so."""
 
 from __future__ import annotations
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from charts.rendered import CHARTS, ROOT, generator
+from charts.rendered import ROOT, generator
 
 SCHEMA = generator()
 
@@ -97,17 +96,3 @@ def test_the_table_has_every_value_with_its_default_in_its_section() -> None:
 def test_a_page_without_its_marks_is_named() -> None:
     with pytest.raises(SCHEMA.ValuesError, match=r"docs/helm\.md should have the lines"):
         SCHEMA.page("# Helm\n", {"model": ""})
-
-
-@pytest.mark.parametrize("name", SCHEMA.NAMES)
-def test_every_value_is_used_by_a_template(name: str) -> None:
-    """A value that nothing reads would be a promise that nobody keeps."""
-    text = "".join(path.read_text() for path in (CHARTS / name / "templates").iterdir())
-    values = yaml.safe_load((CHARTS / name / "values.yaml").read_text())
-    unused = [
-        row.path
-        for row in SCHEMA.Values((CHARTS / name / "values.yaml").read_text()).rows()
-        if f".{row.path.rpartition('.')[2]}" not in text and row.path.split(".")[0] != "resources"
-    ]
-    assert values
-    assert unused == []

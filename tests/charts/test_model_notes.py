@@ -38,3 +38,16 @@ def test_with_an_ingress_the_call_goes_there() -> None:
     said = notes(ingress=ingress)
     assert "https://llama.example.org/v1/chat/completions" in said
     assert "port-forward" not in said
+
+
+def test_it_warns_when_the_network_policy_would_keep_out_who_was_asked_in() -> None:
+    ingress = {"enabled": True, "host": "llama.example.org"}
+    for outside in (
+        {"ingress": ingress},
+        {"serviceMonitor": {"enabled": True}},
+        {"service": {"type": "LoadBalancer"}},
+    ):
+        assert "in networkPolicy.from" in notes(**outside)
+    peers: Any = {"from": [{"namespaceSelector": {}}]}
+    assert "networkPolicy.from" not in notes(ingress=ingress, networkPolicy=peers)
+    assert "networkPolicy.from" not in notes()
