@@ -53,6 +53,10 @@ docs: $(VENV)/.test  ## write the generated pages anew
 	$(BIN)/python -m berth.presets.page > docs/models.md
 	$(BIN)/python -m berth.presets.schema presets
 	$(BIN)/python -m berth.cli.fit_measure page
+	$(BIN)/python -m berth.workspace.crd > api/kaito.sh_workspaces.yaml
+	$(BIN)/python -m berth.workspace.crd_page docs/workspace.md
+	$(BIN)/python -m berth.workspace.reasons > docs/conditions.md
+	$(BIN)/python -m berth.cli.plan_examples workspace-examples
 	$(BIN)/python docker/generate.py
 	$(BIN)/python charts/schema.py
 

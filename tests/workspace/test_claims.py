@@ -193,6 +193,33 @@ def test_a_claim_is_kept_when_another_node_becomes_free() -> None:
     assert cluster.plan() == ()
 
 
+def test_a_node_that_the_model_does_not_run_on_is_given_back() -> None:
+    """Another one became free before it was there; it would be paid for and idle."""
+    cluster = provisioning()
+    cluster.settle()
+    assert len(claims_of(cluster)) == 1
+    labels = {"node.kubernetes.io/instance-type": "g5.xlarge"}
+    cluster.nodes.insert(0, gpu_node("own", 1, *A10G, labels=labels))
+    cluster.settle()
+    assert cluster.workspace
+    assert cluster.workspace["status"]["workerNodes"] == ["own"]
+    assert not claims_of(cluster)
+    assert cluster.reason("NodeClaimReady") == ("True", "NoClaimsNeeded")
+    assert cluster.reason("WorkspaceReady")[0] == "True"
+
+
+def test_a_claim_that_has_not_said_yet_which_node_it_became_is_kept() -> None:
+    """The news of the pod may come before the claim's; the node's labels tell whose it is."""
+    cluster = provisioning()
+    cluster.settle()
+    launch(cluster)
+    cluster.settle()
+    assert cluster.reason("WorkspaceReady")[0] == "True"
+    (claim,) = claims_of(cluster).values()
+    del claim["status"]["nodeName"]
+    assert not [action for action in cluster.plan() if isinstance(action, Delete)]
+
+
 def test_a_plan_on_an_old_cache_makes_the_same_claim_again_and_not_a_second_one() -> None:
     cluster = provisioning()
     cluster.step()

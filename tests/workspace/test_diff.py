@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth.workspace.diff import is_current, within
+from berth.workspace.diff import is_current, was_applied, within
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 JSON = st.recursive(
@@ -67,9 +67,13 @@ def test_what_is_a_difference(wanted: Any, live: Any) -> None:
 
 
 def test_another_hash_is_a_difference() -> None:
-    def made(digest: str) -> dict[str, Any]:
-        return {"metadata": {"annotations": {"berth/applied": digest}}, "spec": {"a": 1}}
+    def made(mark: str) -> dict[str, Any]:
+        return {"metadata": {"annotations": {"berth/applied": mark}}, "spec": {"a": 1}}
 
-    assert is_current(made("x"), made("x"))
-    assert not is_current(made("x"), made("y"))
-    assert not is_current(made("x"), {"metadata": {}, "spec": {"a": 1}})
+    assert is_current(made("x.1"), made("x.1"))
+    assert not is_current(made("x.1"), made("x.2"))
+    assert was_applied(made("x.1"), made("x.2")), "the spec is the same"
+    assert not was_applied(made("x.1"), made("y.1"))
+    bare = {"metadata": {}, "spec": {"a": 1}}
+    assert not is_current(made("x.1"), bare)
+    assert not was_applied(made("x.1"), bare)

@@ -98,7 +98,7 @@ def test_1725_and_1899_without_karpenter_s_kinds() -> None:
         claims=None,
     )
     cluster.settle()
-    assert cluster.reason("InferenceReady") == ("True", "Answering")
+    assert cluster.reason("WorkspaceReady") == ("True", "WorkspaceServes")
     assert cluster.workspace
     cluster.workspace["metadata"]["deletionTimestamp"] = "2026-11-21T09:00:00Z"
     assert not [a for a in cluster.plan() if not isinstance(a, SetFinalizer)]

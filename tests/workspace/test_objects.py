@@ -277,6 +277,21 @@ def test_a_template_keeps_what_it_says_and_gets_nodes_and_tolerations() -> None:
     assert cluster.child("Service", "falcon")["spec"]["ports"][0]["targetPort"] == 5000
 
 
+def test_a_template_keeps_to_its_instance_type() -> None:
+    """As the nodes write it, and through changes of the template."""
+    labels = {"node.kubernetes.io/instance-type": "g5.xlarge"}
+    nodes = [gpu_node("a", labels=labels), gpu_node("b")]
+    containers = [{"name": "web", "image": "web:1"}]
+    ws = workspace(None, template={"spec": {"containers": containers}}, instanceType="G5.xlarge")
+    cluster = deployed(ws, nodes=nodes)
+    assert "['g5.xlarge']" in str(pod_spec(cluster)["affinity"]["nodeAffinity"])
+    containers = [{"name": "web", "image": "web:2"}]
+    cluster.edit(inference={"template": {"spec": {"containers": containers}}})
+    cluster.settle()
+    assert container(cluster)["image"] == "web:2"
+    assert "['g5.xlarge']" in str(pod_spec(cluster)["affinity"]["nodeAffinity"])
+
+
 def test_preferred_nodes_are_a_preference() -> None:
     affinity = pod_spec(deployed(workspace(preferredNodes=["a", "z"])))["affinity"]["nodeAffinity"]
     terms = affinity["preferredDuringSchedulingIgnoredDuringExecution"]

@@ -101,6 +101,94 @@ def test_a_sidecar_counts_with_the_containers(init: list[Object], free: bool) ->
     assert (cluster.reason("ResourceReady")[0] == "True") is free
 
 
+def test_small_nodes_do_not_split_a_model_that_waits_for_busy_ones() -> None:
+    """Two whole ones could be had, if others left: that is what resource.count means then."""
+    large = [gpu_node(name, 1, *A100) for name in "ab"]
+    small = [gpu_node(name, 1, "Tesla-V100-PCIE-16GB", 16384) for name in "cd"]
+    ws = workspace("llama-2-13b-chat", count=2)
+    pods = [busy_pod("a"), busy_pod("b", name="p")]
+    cluster = settled(ws, [*large, *small], pods=pods)
+    assert cluster.reason("ResourceReady") == ("False", "NodesTaken")
+    assert not cluster.children
+
+
+def test_a_single_large_node_does_not_keep_small_ones_from_sharing_a_model() -> None:
+    small = [gpu_node(name, 1, "Tesla-V100-PCIE-16GB", 16384) for name in "cd"]
+    ws = workspace("llama-2-13b-chat", count=2)
+    cluster = settled(ws, [gpu_node("a", 1, *A100), *small])
+    assert {"--nnodes=2", "--degree=2"} <= set(container(cluster)["args"])
+
+
+def test_nodes_that_could_each_take_it_in_another_way() -> None:
+    nodes = [gpu_node("a", 1, *A100), gpu_node("b", 8, "NVIDIA-L4", 23034)]
+    cluster = settled(workspace("llama-2-13b-chat", count=2), nodes)
+    assert cluster.reason("ResourceReady") == ("False", "TooFewNodes")
+    assert "not with the same number of GPUs" in cluster.condition("ResourceReady")["message"]
+    assert cluster.reason("Fits")[0] == "True"
+
+
+def test_slices_of_a_shared_gpu_are_no_gpus_of_their_own() -> None:
+    """Time-slicing offers each GPU four times; a second model on it would have no memory."""
+    shared = gpu_node("a", 1, labels={"nvidia.com/gpu.replicas": "4"})
+    shared["status"]["allocatable"]["nvidia.com/gpu"] = "4"
+    cluster = settled(workspace(count=2), [shared])
+    assert cluster.reason("ResourceReady") == ("False", "TooFewNodes")
+
+
+def test_a_node_whose_product_is_not_named_is_not_shut_out() -> None:
+    """It was measured by its instance type."""
+    bare = gpu_node("a", labels={"node.kubernetes.io/instance-type": "g5.xlarge"})
+    for label in ("product", "memory"):
+        del bare["metadata"]["labels"][f"nvidia.com/gpu.{label}"]
+    cluster = settled(workspace(), [bare])
+    assert "gpu.product" not in str(cluster.child("StatefulSet")["spec"])
+
+
+def test_a_busy_node_does_not_keep_free_ones_from_making_a_group() -> None:
+    nodes = [gpu_node(name, 1, *A100) for name in "abc"]
+    ws = workspace("llama-2-70b-chat", count=2)
+    cluster = settled(ws, nodes, pods=[busy_pod("a")])
+    assert "--nnodes=2" in container(cluster)["args"]
+
+
+def test_a_group_whose_nodes_are_taken_waits_for_them() -> None:
+    nodes = [gpu_node(name, 1, *A100) for name in "ab"]
+    ws = workspace("llama-2-70b-chat", count=2)
+    cluster = settled(ws, nodes, pods=[busy_pod("a"), busy_pod("b", name="p")])
+    assert cluster.reason("ResourceReady") == ("False", "NodesTaken")
+    assert cluster.reason("Fits") == ("True", "FitsNodes")
+    cluster.others.clear()
+    cluster.settle()
+    assert cluster.reason("WorkspaceReady")[0] == "True"
+
+
+def test_taken_nodes_on_which_it_would_not_fit_either() -> None:
+    cluster = settled(workspace("llama-2-70b-chat"), [gpu_node()], pods=[busy_pod("a")])
+    assert cluster.reason("Fits") == ("False", "DoesNotFit")
+
+
+def test_memory_that_other_pods_hold_is_no_verdict_on_the_node() -> None:
+    other = busy_pod("c")
+    other["spec"]["containers"][0]["resources"] = {"requests": {"memory": "7900Mi"}}
+    cluster = settled(workspace("pocket", **CPU), [cpu_node()], pods=[other])
+    assert cluster.reason("ResourceReady") == ("False", "NodesTaken")
+    assert cluster.reason("Fits") == ("True", "FitsNodes")
+
+
+def test_replicas_may_run_on_gpus_of_several_kinds() -> None:
+    nodes = [gpu_node("a"), gpu_node("b", 1, "NVIDIA-A10G", 23028)]
+    cluster = settled(workspace(count=2), nodes)
+    affinity = cluster.child("StatefulSet")["spec"]["template"]["spec"]["affinity"]
+    assert "['NVIDIA-A10G', 'NVIDIA-L4']" in str(affinity)
+    assert cluster.reason("WorkspaceReady")[0] == "True"
+
+
+def test_a_node_that_boasts_does_not_keep_anybody_busy() -> None:
+    """A mistyped extended resource of a fake node must not cost minutes of layouts."""
+    cluster = settled(workspace(), [gpu_node("a", 2_000_000_000)])
+    assert cluster.reason("WorkspaceReady")[0] == "True"
+
+
 def test_too_few_nodes() -> None:
     cluster = settled(workspace(count=2), [gpu_node("a")])
     assert cluster.reason("ResourceReady") == ("False", "TooFewNodes")
@@ -217,11 +305,61 @@ def test_the_taints_of_gpu_pools_are_tolerated() -> None:
 
 
 def test_a_degree_that_the_nodes_cannot_share_is_refused() -> None:
-    nodes = [gpu_node(name, 2, *A100) for name in "ab"]
-    config = {"data": {"inference_config.yaml": "vllm:\n  tensor-parallel-size: 8\n"}}
-    cluster = settled(workspace("llama-2-70b-chat", count=2, config="c"), nodes, config_map=config)
+    """Four ranks on three nodes; they would fit."""
+    nodes = [gpu_node(name, 2, *A100) for name in "abc"]
+    config = {"data": {"inference_config.yaml": "vllm:\n  tensor-parallel-size: 4\n"}}
+    ws = workspace("llama-2-70b-chat", count=3, config="c")
+    cluster = settled(ws, nodes, config_map=config)
     assert cluster.reason("Fits") == ("False", "DoesNotFit")
+    assert "should be a multiple of 3 nodes" in cluster.condition("Fits")["message"]
     assert not cluster.children
+
+
+def test_a_degree_that_they_can_share_is_kept_to() -> None:
+    nodes = [gpu_node(name, 4, *A100) for name in "ab"]
+    config = {"data": {"inference_config.yaml": "vllm:\n  tensor-parallel-size: 2\n"}}
+    cluster = settled(workspace("llama-2-70b-chat", config="c"), nodes, config_map=config)
+    assert "--degree=2" in container(cluster)["args"]
+    assert container(cluster)["resources"]["limits"] == {"nvidia.com/gpu": "2"}
+
+
+def template(gpus: int) -> Object:
+    limits = {"limits": {"nvidia.com/gpu": str(gpus)}}
+    return {"spec": {"containers": [{"name": "x", "image": "x", "resources": limits}]}}
+
+
+@pytest.mark.parametrize(
+    ("count", "gpus", "nodes", "pods", "reason"),
+    [
+        pytest.param(1, 1, [gpu_node()], [busy_pod("a")], "NodesTaken", id="taken"),
+        pytest.param(1, 2, [gpu_node()], [], "NoGpuNode", id="too few GPUs"),
+        pytest.param(2, 1, [gpu_node()], [], "TooFewNodes", id="too few nodes"),
+        pytest.param(1, 1, [gpu_node(ready=False)], [], "NodeNotReady", id="not ready"),
+        pytest.param(1, 1, [gpu_node(unschedulable=True)], [], "NodeCordoned", id="cordoned"),
+        pytest.param(1, 1, [gpu_node(labels={"pool": "x"})], [], "NoMatchingNode", id="labels"),
+        pytest.param(1, 1, [], [], "NoNodes", id="none"),
+        pytest.param(
+            1,
+            1,
+            [gpu_node(taints=[{"key": "team", "effect": "NoExecute"}])],
+            [],
+            "NodeTainted",
+            id="taint",
+        ),
+    ],
+)
+def test_where_a_template_cannot_go(
+    count: int, gpus: int, nodes: list[Object], pods: list[Object], reason: str
+) -> None:
+    ws = workspace(None, count=count, template=template(gpus))
+    cluster = settled(ws, nodes, pods=pods)
+    assert cluster.reason("ResourceReady") == ("False", reason)
+    assert not cluster.children
+
+
+def test_pods_of_a_template_share_a_node_that_has_room() -> None:
+    cluster = settled(workspace(None, count=2, template=template(2)), [gpu_node("a", 4)])
+    assert cluster.child("StatefulSet")["spec"]["replicas"] == 2
 
 
 def test_a_model_of_the_transformers_engine_is_never_split_over_nodes() -> None:

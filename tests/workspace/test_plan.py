@@ -220,6 +220,29 @@ def test_a_group_is_made_anew_as_a_whole() -> None:
     assert cluster.reason("WorkspaceReady") == ("True", "WorkspaceServes")
 
 
+def test_a_group_is_not_restarted_for_its_labels() -> None:
+    """What a new version of Berth writes beside the spec is no reason to stop a model."""
+    cluster = group()
+    live = cluster.child("StatefulSet")
+    live["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "an older berth"
+    spec, _, _ = live["metadata"]["annotations"]["berth/applied"].partition(".")
+    live["metadata"]["annotations"]["berth/applied"] = f"{spec}.older"
+    cluster.settle()
+    assert not [a for a in cluster.log if isinstance(a, Delete)]
+    labels = cluster.child("StatefulSet")["metadata"]["labels"]
+    assert labels["app.kubernetes.io/managed-by"] == "berth"
+
+
+def test_a_group_goes_on_while_there_are_too_few_nodes_for_a_larger_one() -> None:
+    cluster = group()
+    cluster.edit(resource={"count": 4, "labelSelector": {"matchLabels": {"pool": "gpu"}}})
+    cluster.settle()
+    assert not [a for a in cluster.log if isinstance(a, Delete)]
+    assert len(cluster.pods) == 2
+    assert cluster.reason("InferenceReady") == ("False", "EarlierGeneration")
+    assert cluster.reason("ResourceReady") == ("False", "TooFewNodes")
+
+
 def test_a_group_of_more_nodes_is_measured_anew() -> None:
     cluster = group()
     cluster.nodes += [gpu_node("c", 1, *A100), gpu_node("d", 1, *A100)]

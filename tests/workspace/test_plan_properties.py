@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from berth.workspace.actions import Apply, Delete, LookAgain, WriteStatus
 from berth.workspace.observed import Observed, Rejected, Settings
 from berth.workspace.plan import plan
-from berth.workspace.reasons import Reason
 from workspace.worlds import (
     NOW,
     Cluster,
     Object,
     busy_pod,
+    check_reasons,
     cpu_node,
     crash,
     gpu_node,
@@ -28,7 +28,6 @@ from workspace.worlds import (
 )
 
 A100 = ("NVIDIA-A100-SXM4-80GB", 81920)
-CODES = {reason.code for reason in Reason}
 QUIET = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 JUNK = st.recursive(
@@ -158,10 +157,7 @@ def test_no_odd_object_is_an_exception(observed: Observed) -> None:
     actions = plan(observed, NOW + timedelta(minutes=1))
     assert before == (observed.workspace, observed.nodes, observed.pods, observed.children)
     for status in statuses(actions):
-        for condition in status["conditions"]:
-            assert condition["reason"] in CODES
-            assert condition["message"]
-            assert len(condition["message"]) <= 32768
+        check_reasons(status)
 
 
 @QUIET
@@ -297,8 +293,7 @@ def check(cluster: Cluster, generation: int) -> int:
     seen: int = status.get("observedGeneration", 0)
     assert seen >= generation, "observedGeneration went back"
     found = conditions_of(status) if status else {}
-    for condition in found.values():
-        assert condition["observedGeneration"] == seen
+    assert all(condition["observedGeneration"] == seen for condition in found.values())
     return seen
 
 

@@ -174,11 +174,34 @@ def test_a_volume_that_cannot_be_mounted(cluster: Cluster) -> None:
 
 
 def test_a_volume_claim_that_cannot_be_provisioned(cluster: Cluster) -> None:
-    waiting(pod_of(cluster), "ContainerCreating")
+    """The scheduler only says that the claim is unbound; why, the claim's own event says."""
+    pod = pod_of(cluster)
+    del pod["spec"]["nodeName"]
+    said = "pod has unbound immediate PersistentVolumeClaims"
+    pod["status"] = {
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "False", "message": said}],
+    }
     claim: Object = {"metadata": {"name": "cache-falcon-0", "uid": "pvc"}}
     words = 'storageclass "fast" not found'
     cluster.events = [event(claim, "ProvisioningFailed", words, "PersistentVolumeClaim")]
     check(cluster, "VolumeError", words)
+
+
+def test_a_volume_that_was_mounted_in_the_end(cluster: Cluster) -> None:
+    pod = pod_of(cluster)
+    set_ready(pod, ready=False, now=cluster.now)
+    cluster.events = [event(pod, "FailedMount", "timed out waiting for the condition")]
+    cluster.settle()
+    assert cluster.reason("InferenceReady") == ("False", "Starting")
+
+
+def test_a_runtime_that_makes_no_sandbox(cluster: Cluster) -> None:
+    pod = pod_of(cluster)
+    waiting(pod, "ContainerCreating")
+    words = "nvidia-container-cli: initialization error"
+    cluster.events = [event(pod, "FailedCreatePodSandBox", words)]
+    check(cluster, "ContainerConfigError", words)
 
 
 def test_an_evicted_pod(cluster: Cluster) -> None:

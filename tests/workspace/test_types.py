@@ -143,6 +143,7 @@ def test_nesting_without_end_is_a_sentence() -> None:
         deep = {"a": deep}
     with pytest.raises(WorkspaceError, match="resource"):
         parse_workspace({"resource": deep})
+    assert complaints(changed(preset(), "tuning", deep)) == ("the manifest is nested too deeply",)
 
 
 @pytest.mark.parametrize(

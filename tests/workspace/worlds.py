@@ -23,6 +23,7 @@ from berth.workspace.actions import (
 )
 from berth.workspace.observed import Observed, Settings
 from berth.workspace.plan import plan
+from berth.workspace.reasons import Reason
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 GIB = 2**30
@@ -231,6 +232,7 @@ class Cluster:
         if isinstance(action, Emit):
             self.told.append(action)
         elif isinstance(action, WriteStatus):
+            check_reasons(action.status)
             assert action.resource_version == metadata["resourceVersion"]
             self.workspace = copy.deepcopy(self.workspace) | {"status": action.status}
             self._touch(self.workspace)
@@ -328,6 +330,16 @@ class Cluster:
         }
         set_ready(pod, self.pods_become_ready, self.now)
         return pod
+
+
+def check_reasons(status: Object) -> None:
+    """Every condition has a reason that docs/conditions.md lists for it, and a message."""
+    for condition in status["conditions"]:
+        where = Reason[condition["reason"]].condition
+        derived = condition["type"] in ("WorkspaceReady", "WorkspaceSucceeded")
+        listed = where.startswith("all") or where.endswith("all others")
+        assert derived or listed or condition["type"] in where.split(", "), condition
+        assert 0 < len(condition["message"]) <= 32768
 
 
 def set_ready(pod: Object, ready: bool, now: datetime = NOW) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from berth.workspace import names
 from berth.workspace.claims import ClaimState, claim_state, own_claims
 from berth.workspace.fields import (
@@ -130,11 +132,12 @@ def _running_shape(spec: Spec, live: Json | None) -> Shape | None:
     """The shape of the StatefulSet that is there, if this is still what is asked for."""
     if live is None:
         return None
-    if spec.template is not None:
-        return template_shape(spec)
     placed = decode(words(live, "metadata", "annotations").get(names.PLACED, ""))
     if placed is None or placed.key != place_key(spec, placed.shape.kind):
         return None
+    if spec.template is not None:
+        types = placed.shape.instance_types
+        return msgspec.structs.replace(template_shape(spec), instance_types=types)
     return placed.shape if placed.shape.engine else None
 
 
@@ -181,7 +184,7 @@ def _claims_for_running(
     """A node may have gone away under a running model, or resource.count have grown."""
     homeless = spec.count - sum(1 for pod in pods if text(pod, "spec", "nodeName"))
     if homeless <= 0:
-        return claim_state(observed, who, spec, shape, 0, now)
+        return claim_state(observed, who, spec, shape, 0, now, housed=homeless == 0)
     missing = max(spec.count - _usable(observed, who, spec, shape), 0)
     return claim_state(observed, who, spec, shape, missing, now)
 

@@ -15,6 +15,7 @@ from berth.workspace.fields import (
     Json,
     condition,
     is_going,
+    mapping,
     moment,
     name_of,
     text,
@@ -50,16 +51,7 @@ class ClaimState:
 
 def own_claims(observed: Observed, who: Identity) -> list[Json]:
     """Those with this Workspace's labels, in the order of their names."""
-    wanted = {
-        names.WORKSPACE_LABEL: names.label_value(who.name),
-        names.NAMESPACE_LABEL: names.label_value(who.namespace),
-    }
-    found = [
-        claim
-        for claim in observed.claims or ()
-        if wanted.items() <= words(claim, "metadata", "labels").items()
-    ]
-    return sorted(found, key=name_of)
+    return sorted((one for one in observed.claims or () if _is_ours(one, who)), key=name_of)
 
 
 def delete_claim(claim: Json) -> Delete:
@@ -74,14 +66,23 @@ def delete_claim(claim: Json) -> Delete:
 
 
 def claim_state(
-    observed: Observed, who: Identity, spec: Spec, shape: Shape, missing: int, now: datetime
+    observed: Observed,
+    who: Identity,
+    spec: Spec,
+    shape: Shape,
+    missing: int,
+    now: datetime,
+    *,
+    housed: bool = False,
 ) -> ClaimState:
     """What to do so that `missing` nodes more than the cluster had become there.
 
-    Claims that are there are kept as long as resource.count has a use for them, also where other
-    nodes have become free meanwhile: a model may run on theirs.
+    Claims that are there are kept while they may be of use, also where other nodes have become
+    free meanwhile. Once all pods are `housed`, a claim whose node has none of them is given back.
     """
     if observed.claims is None:
+        if missing <= 0:
+            return _progress((), ())
         return ClaimState(
             ready=False,
             reason=Reason.KarpenterMissing,
@@ -91,7 +92,8 @@ def claim_state(
         )
     claims = own_claims(observed, who)
     alive = [claim for claim in claims if not is_going(claim)]
-    surplus = _surplus(observed, alive, spec.count)
+    surplus = _surplus(observed, who, alive, spec.count, housed=housed)
+    alive = [claim for claim in alive if claim not in surplus]
     short = missing - len(alive)
     if short <= 0 or surplus:
         return _progress(alive, [delete_claim(claim) for claim in surplus])
@@ -113,28 +115,51 @@ def claim_state(
         reason=Reason.ClaimsPending,
         message=f"{_count(missing)} of type {spec.instance_type} asked for.",
         actions=actions,
-        needs_finalizer=not _has_finalizer(observed),
+        needs_finalizer=not has_finalizer(observed),
         look_again=30.0,
     )
 
 
-def _has_finalizer(observed: Observed) -> bool:
-    metadata = observed.workspace.get("metadata")
-    found = metadata.get("finalizers") if isinstance(metadata, dict) else None
-    return isinstance(found, list) and names.FINALIZER in found
+def has_finalizer(observed: Observed) -> bool:
+    """Whether ours holds the Workspace."""
+    found = mapping(observed.workspace, "metadata").get("finalizers")
+    return isinstance(found, list | tuple) and names.FINALIZER in found
 
 
-def _surplus(observed: Observed, alive: Sequence[Json], count: int) -> list[Json]:
-    """Claims for which resource.count has no use any more: first those without pods of ours."""
-    if len(alive) <= count:
-        return []
-    used = {
+def _surplus(
+    observed: Observed, who: Identity, alive: Sequence[Json], count: int, *, housed: bool
+) -> list[Json]:
+    """Claims that are of no use any more: first those without a pod of ours."""
+    used = _used_nodes(observed, who)
+    by_use = sorted(alive, key=lambda claim: text(claim, "status", "nodeName") in used)
+    too_many = by_use[: max(len(alive) - count, 0)]
+    if not housed:
+        return too_many
+    idle = [claim for claim in alive if text(claim, "status", "nodeName") not in used]
+    if any(_is_ours(node, who) for node in observed.nodes if name_of(node) in used):
+        # A claim that does not say yet which node it became may be the one below our pods.
+        idle = [claim for claim in idle if text(claim, "status", "nodeName")]
+    return [claim for claim in alive if claim in idle or claim in too_many]
+
+
+def _used_nodes(observed: Observed, who: Identity) -> set[str]:
+    """Where pods of this Workspace are."""
+    label = names.label_value(who.name)
+    return {
         text(pod, "spec", "nodeName")
         for pod in observed.pods
-        if names.WORKSPACE_LABEL in words(pod, "metadata", "labels")
+        if text(pod, "metadata", "namespace") == who.namespace
+        and words(pod, "metadata", "labels").get(names.WORKSPACE_LABEL) == label
     }
-    by_use = sorted(alive, key=lambda claim: text(claim, "status", "nodeName") in used)
-    return by_use[: len(alive) - count]
+
+
+def _is_ours(obj: Json, who: Identity) -> bool:
+    """Whether a claim, or a node that was one, has this Workspace's labels."""
+    wanted = {
+        names.WORKSPACE_LABEL: names.label_value(who.name),
+        names.NAMESPACE_LABEL: names.label_value(who.namespace),
+    }
+    return wanted.items() <= words(obj, "metadata", "labels").items()
 
 
 def _progress(alive: Sequence[Json], actions: Sequence[Action]) -> ClaimState:

@@ -19,9 +19,9 @@ _FIXED = ("serviceName", "podManagementPolicy", "selector", "volumeClaimTemplate
 
 
 def was_applied(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
-    """Whether this is what was applied last, whatever webhooks or hands made of it since."""
-    applied = words(live, "metadata", "annotations").get(names.APPLIED)
-    return applied == words(wanted, "metadata", "annotations")[names.APPLIED]
+    """Whether this spec is what was applied last, whatever webhooks or hands made of it since."""
+    new, old = (words(one, "metadata", "annotations").get(names.APPLIED) for one in (wanted, live))
+    return new is not None and old is not None and new.split(".")[0] == old.split(".")[0]
 
 
 def is_current(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> bool:

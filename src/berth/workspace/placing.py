@@ -71,7 +71,6 @@ class Room:
 
     shape: Shape
     nodes: tuple[str, ...]
-    missing: int = 0  # nodes that have to be provisioned besides
 
 
 def find_room(spec: Spec, nodes: Sequence[Node]) -> Room | Unplaced:
@@ -119,13 +118,11 @@ def _new_cpu(spec: Spec, machine: Machine) -> Shape | Unplaced:
 def _new_gpu(spec: Spec, machine: Machine) -> Shape | Unplaced:
     alone = cached_fit(question(spec, machine))
     if alone.accepted:
-        return shape_of(spec, alone, group=False, labels={})
+        return shape_of(spec, alone, (), group=False)
     if spec.count == 1 or spec.engine != "native":
         return _refused(alone)
     together = group_verdict(spec, machine)
-    return (
-        shape_of(spec, together, group=True, labels={}) if together.accepted else _refused(together)
-    )
+    return shape_of(spec, together, (), group=True) if together.accepted else _refused(together)
 
 
 def usable_nodes(spec: Spec, shape: Shape, nodes: Sequence[Node]) -> int:
@@ -148,41 +145,33 @@ class _Search:
     nodes: Sequence[Node]
 
     def run(self) -> Room | Unplaced:
-        first = self.place(self.nodes, 1)
-        if _codes(first) == {"no GPU node"} and not self._wants_gpu():
-            return self._on_ram()
-        group: Placement | None = None
-        if first.placed:
-            room = self._replicas()
-            if room is not None:
-                return room
-        elif self.spec.count > 1 and self.spec.engine == "native" and _only_unfit(first):
-            room_or_none = self._group()
-            if isinstance(room_or_none, Room):
-                return room_or_none
-            group = room_or_none
-        found = group or self.place(self.nodes, self.spec.count)
-        if found.verdict is None and "GPUs taken" in _codes(found):
-            return self._all_taken(found)
-        return _missing(found)
+        found = self._now()
+        if isinstance(found, Room):
+            return found
+        emptied = self._emptied()
+        whole = found if emptied == list(self.nodes) else replace(self, nodes=emptied)._now()
+        if isinstance(whole, Unplaced):
+            # Were the nodes empty it would not do either: then that is what has to be said.
+            return whole if found.reason is Reason.NodesTaken else found
+        if found.reason not in (Reason.DoesNotFit, Reason.NodesTaken, Reason.TooFewNodes):
+            return found
+        reason = Reason.NodesTaken if found.reason is Reason.DoesNotFit else found.reason
+        return replace(found, reason=reason, fits="True", fit=whole.shape.fit)
 
-    def _all_taken(self, found: Placement) -> Unplaced:
-        """No GPU is free: whether it would fit were they, which may be not."""
-        emptied = [replace(node, gpus_requested=0, memory_requested=0) for node in self.nodes]
-        whole = self.place(emptied, 1)
-        if whole.verdict is None:
-            return _missing(found)
-        if not whole.verdict.accepted and self.spec.count == 1:
-            return _missing(whole)
-        busy = _missing(found)
-        return replace(busy, fit=fit_of(whole.verdict), fits=_truth(whole.verdict.accepted))
+    def _now(self) -> Room | Unplaced:
+        whole = replace(self, nodes=self._emptied())
+        alone = whole.place(whole.nodes, 1)
+        if any(one.code == "no GPU node" and one.node is None for one in alone.reasons):
+            return self._on_ram()  # of all nodes, and not only of some of them
+        # Split only where there could never be enough whole ones: a busy node is no reason to.
+        if self.spec.count > 1 and self.spec.engine == "native" and whole._replicas() is None:
+            found = self._group()
+            if isinstance(found, Room) or not alone.placed:
+                return found
+        return self._replicas() or _missing(self.place(self.nodes, self.spec.count))
 
-    def _wants_gpu(self) -> bool:
-        """The instance type is one with GPUs, whatever the nodes say."""
-        try:
-            return sku(self.spec.instance_type).device.kind == "gpu"
-        except UnknownMachine:
-            return False
+    def _emptied(self) -> list[Node]:
+        return [replace(node, gpus_requested=0, memory_requested=0) for node in self.nodes]
 
     def place(
         self,
@@ -217,30 +206,25 @@ class _Search:
             found = self.place(self.nodes, 1, partial(_with_layout, self.spec, layout))
             if not found.placed or found.verdict is None:
                 continue
-            by_name = {node.name: node for node in self.nodes}
-            good = self._preferred([by_name[name] for name in found.nodes])
-            # Pods of one StatefulSet are alike, and so must be what they run on.
-            same = [node for node in good if _product(node) == _product(good[0])] or good
-            shape = shape_of(self.spec, found.verdict, group=False, labels=same[0].labels)
-            if sum(_free_gpus(node) // shape.gpus for node in same) >= self.spec.count:
-                return self._room(shape, same)
+            good = self._named(found.nodes)
+            shape = shape_of(self.spec, found.verdict, good, group=False)
+            if sum(_free_gpus(node) // shape.gpus for node in good) >= self.spec.count:
+                return self._room(shape, good)
         return None
 
-    def _group(self) -> Room | Placement:
+    def _group(self) -> Room | Unplaced:
         """One model over all nodes, which must be alike. Or what came nearest."""
         count = self.spec.count
-        nearest: Placement | None = None
+        tried: list[Unplaced] = []
         for alike in _classes(self.nodes):
-            found = self.place(alike, count, lambda m: group_question(self.spec, m))
-            verdict = found.verdict
-            if found.placed and verdict is not None:
-                by_name = {node.name: node for node in alike}
-                good = self._preferred([by_name[name] for name in found.nodes])
-                shape = shape_of(self.spec, verdict, group=True, labels=good[0].labels)
-                return self._room(shape, good[:count])
-            if nearest is None or (verdict is not None and nearest.verdict is None):
-                nearest = found
-        return nearest or self.place(self.nodes, count)
+            found = self.place(alike, count, partial(group_question, self.spec))
+            if found.placed and found.verdict is not None:
+                good = self._named(found.nodes)[:count]
+                return self._room(shape_of(self.spec, found.verdict, good, group=True), good)
+            tried.append(_missing(found))
+        if not tried:
+            return _missing(self.place(self.nodes, count))
+        return min(tried, key=lambda one: list(_CODES.values()).index(one.reason))
 
     def _on_ram(self) -> Room | Unplaced:
         found: Room | Unplaced | None = None
@@ -256,17 +240,18 @@ class _Search:
         found = self.place(self.nodes, 1, cpu=True)
         if not found.placed or found.verdict is None:
             return _missing(found)
-        by_name = {node.name: node for node in self.nodes}
-        good = self._preferred([by_name[name] for name in found.nodes])
+        good = self._named(found.nodes)
         free = {node.name: node.memory_allocatable - node.memory_requested for node in good}
         shape = cpu_shape(self.spec, found.verdict, max(free.values()), dtype)
         if sum(size // shape.memory for size in free.values()) < count:
             return _missing(self.place(self.nodes, max(count, len(good) + 1), cpu=True))
         return self._room(shape, good)
 
-    def _preferred(self, nodes: list[Node]) -> list[Node]:
+    def _named(self, names: Sequence[str]) -> list[Node]:
+        """These nodes in their order, the preferred ones before the others."""
+        by_name = {node.name: node for node in self.nodes}
         wanted = set(self.spec.preferred_nodes)
-        return sorted(nodes, key=lambda node: node.name not in wanted)
+        return sorted((by_name[name] for name in names), key=lambda node: node.name not in wanted)
 
     def _room(self, shape: Shape, nodes: list[Node]) -> Room:
         types = tuple(sorted({n.labels[INSTANCE_TYPE] for n in nodes if INSTANCE_TYPE in n.labels}))
@@ -282,10 +267,6 @@ def _classes(nodes: Sequence[Node]) -> list[list[Node]]:
         labels = (node.labels.get(key) for key in (PRODUCT, MEMORY, COUNT, REPLICAS, INSTANCE_TYPE))
         found[(*labels, node.gpus_allocatable, _free_gpus(node))].append(node)
     return sorted(found.values(), key=lambda alike: (-len(alike), alike[0].name))
-
-
-def _product(node: Node) -> tuple[str | None, str | None]:
-    return node.labels.get(PRODUCT), node.labels.get(MEMORY)
 
 
 def _free_gpus(node: Node) -> int:
@@ -318,12 +299,15 @@ def _codes(found: Placement) -> set[ReasonCode]:
     return {reason.code for reason in found.reasons}
 
 
-def _only_unfit(found: Placement) -> bool:
-    """Whether memory is what is missing, and not a node that is busy or ill."""
-    return "does not fit" in _codes(found) and "GPUs taken" not in _codes(found)
-
-
 def _missing(found: Placement) -> Unplaced:
+    if found.placed and found.verdict is not None:
+        return Unplaced(
+            reason=Reason.TooFewNodes,
+            message=f"Each of {', '.join(found.nodes[:_MOST_REASONS])} could take it, but not with "
+            "the same number of GPUs, which all pods of a Workspace get.",
+            fits="True",
+            fit=fit_of(found.verdict),
+        )
     codes = _codes(found)
     reason = next((_CODES[code] for code in _CODES if code in codes), Reason.NoNodes)
     verdict = found.verdict
@@ -339,10 +323,6 @@ def _missing(found: Placement) -> Unplaced:
         fits=_fits(reason),
         fit=None if verdict is None else fit_of(verdict),
     )
-
-
-def _truth(accepted: bool) -> Truth:
-    return "True" if accepted else "Unknown"
 
 
 def _fits(reason: Reason) -> Truth:

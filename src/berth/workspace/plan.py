@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from berth.workspace import names
 from berth.workspace.actions import (
     Action,
     Apply,
@@ -19,10 +18,10 @@ from berth.workspace.actions import (
     WriteStatus,
 )
 from berth.workspace.assess import Assessment, assess
-from berth.workspace.claims import delete_claim, own_claims
+from berth.workspace.claims import delete_claim, has_finalizer, own_claims
 from berth.workspace.conditions import Conditions, ending_status, judge
 from berth.workspace.diff import is_current, must_be_made_anew, was_applied
-from berth.workspace.fields import Json, is_going, mapping, name_of, text, uid_of
+from berth.workspace.fields import Json, is_going, name_of, text, uid_of
 from berth.workspace.observed import Observed
 from berth.workspace.spec import Identity, identity
 
@@ -73,7 +72,7 @@ def _end(observed: Observed, who: Identity, now: datetime) -> tuple[Action, ...]
     """The owner references see to everything but the claims, which have no namespace."""
     claims = own_claims(observed, who)
     actions: list[Action] = [delete_claim(claim) for claim in claims if not is_going(claim)]
-    if not _has_finalizer(observed):
+    if not has_finalizer(observed):
         return tuple(actions)
     if not claims:
         return (SetFinalizer(present=False, resource_version=who.resource_version),)
@@ -150,13 +149,8 @@ def _delete(live: Json) -> Delete:
     )
 
 
-def _has_finalizer(observed: Observed) -> bool:
-    found = mapping(observed.workspace, "metadata").get("finalizers")
-    return isinstance(found, list) and names.FINALIZER in found
-
-
 def _needs_no_finalizer(found: Assessment) -> bool:
     """It is there for claims, and there are none and none are asked for."""
-    if not _has_finalizer(found.observed) or own_claims(found.observed, found.who):
+    if not has_finalizer(found.observed) or own_claims(found.observed, found.who):
         return False
     return found.claims is None or (found.claims.ready and not found.claims.actions)

@@ -42,6 +42,7 @@ _CONFIG = frozenset(
 _VOLUME_EVENTS = frozenset(
     {"FailedMount", "FailedAttachVolume", "FailedMapVolume", "ProvisioningFailed", "FailedBinding"}
 )
+_NO_SANDBOX = "FailedCreatePodSandBox"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +62,7 @@ def is_ready(pod: Json) -> bool:
         and not is_going(pod)
         and all(
             flag(status, "ready")
-            and not mapping(status, "state", "waiting")
-            and not mapping(status, "state", "terminated")
+            and not {"waiting", "terminated"} & mapping(status, "state").keys()
             for status in statuses
         )
     )
@@ -101,6 +101,9 @@ def trouble(
         return _trouble(Reason.PodEvicted, name, said or "failed")
     if text(pod, "status", "reason") == "Evicted":
         return _trouble(Reason.PodEvicted, name, text(pod, "status", "message") or "was evicted")
+    volume = _volume_trouble(pod, events)
+    if volume is not None:
+        return volume
     words = unschedulable(pod)
     if words is not None:
         return _trouble(Reason.Unschedulable, name, words)
@@ -112,10 +115,25 @@ def trouble(
         found = _container(name, status)
         if found is not None:
             return found
-    volume = next((e for e in events if text(e, "reason") in _VOLUME_EVENTS), None)
-    if volume is not None and not any(mapping(s, "state", "running") for s in statuses):
-        return _trouble(Reason.VolumeError, name, text(volume, "message") or text(volume, "reason"))
+    sandbox = next((e for e in events if text(e, "reason") == _NO_SANDBOX), None)
+    if sandbox is not None and not any(_runs(status) for status in statuses):
+        return _trouble(Reason.ContainerConfigError, name, text(sandbox, "message"))
     return _waiting(pod, statuses, budget, now)
+
+
+def _volume_trouble(pod: Json, events: Sequence[Json]) -> Trouble | None:
+    """What the storage says, as long as no container runs: then its events are over."""
+    if any(_runs(status) for status in items(pod, "status", "containerStatuses")):
+        return None
+    for event in events:
+        if text(event, "reason") in _VOLUME_EVENTS:
+            said = text(event, "message") or text(event, "reason")
+            return _trouble(Reason.VolumeError, name_of(pod), said)
+    return None
+
+
+def _runs(status: Json) -> bool:
+    return "running" in mapping(status, "state")
 
 
 def _container(name: str, status: Json) -> Trouble | None:
@@ -130,7 +148,7 @@ def _container(name: str, status: Json) -> Trouble | None:
     restarts = whole(status, "restartCount") or 0
     if text(ended, "reason") == "OOMKilled":
         return _trouble(Reason.ContainerOOMKilled, name, f"took too much memory ({_end(ended)})")
-    crashed = mapping(status, "state", "terminated") and whole(ended, "exitCode") != 0
+    crashed = "terminated" in mapping(status, "state") and whole(ended, "exitCode") != 0
     if waiting == "CrashLoopBackOff" or crashed or (restarts and not flag(status, "ready")):
         words = f"restarted {restarts} times; it last {_end(ended)}"
         return _trouble(Reason.ContainerCrashLoopBackOff, name, words)

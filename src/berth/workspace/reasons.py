@@ -147,17 +147,17 @@ class Reason(Enum):
         "Add nodes, or lower resource.count.",
     )
     Unschedulable = (
-        "ResourceReady",
+        "ResourceReady, InferenceReady",
         "The scheduler finds no node for a pod; the message is the scheduler's.",
         "Often the node was taken between the check and the start. Free it, or add one.",
     )
     QuotaExceeded = (
-        "ResourceReady",
+        "ResourceReady, InferenceReady",
         "A ResourceQuota of the namespace does not let the pods in.",
         "Raise the quota; the message says which and by how much.",
     )
     PodsRefused = (
-        "ResourceReady",
+        "ResourceReady, InferenceReady",
         "The API server does not let the pods in: an admission policy, a webhook, a LimitRange.",
         "The message has its words.",
     )
@@ -197,7 +197,7 @@ class Reason(Enum):
         "Delete or rename it, or give the Workspace another name; the message says whose it is.",
     )
     WriteRejected = (
-        "InferenceReady, NodeClaimReady",
+        "InferenceReady, NodeClaimReady, ResourceReady",
         "The API server turned down what should be written; the message has its words.",
         "Often another manager owns the field that it names. Leave the field to one of them.",
     )
@@ -212,7 +212,7 @@ class Reason(Enum):
         "See Fits and ResourceReady. Delete the Workspace to end what is still running.",
     )
     Deploying = (
-        "InferenceReady",
+        "ResourceReady, InferenceReady",
         "The objects or the pods are being created.",
         "Wait some seconds.",
     )
@@ -246,8 +246,8 @@ class Reason(Enum):
     )
     ContainerConfigError = (
         "InferenceReady",
-        "The container cannot be made, mostly because a Secret or a key of it is missing.",
-        "Create what the message names.",
+        "The container cannot be made: a Secret or its key is missing, or the runtime fails.",
+        "Create what the message names, or look at the node's container runtime.",
     )
     ContainerCrashLoopBackOff = (
         "InferenceReady",
@@ -266,7 +266,7 @@ class Reason(Enum):
     )
     PodEvicted = (
         "InferenceReady",
-        "The node threw the pod out, because it ran short of disk or memory.",
+        "The node turned the pod away or threw it out: short of disk or memory, or a lost device.",
         "Free the node, or choose one with more; Kubernetes starts the pod again.",
     )
     NodeLost = (
@@ -309,6 +309,9 @@ The message has the words of whoever refused: the scheduler, the kubelet, the cl
 
 KAITO's NodesReady, JobStarted and BenchmarkCompleted do not exist here: the first is part of \
 ResourceReady, the others belong to what Berth does not do.
+
+WorkspaceReady has the reason and the message of what keeps it from being True: of Fits, else of \
+NodeClaimReady, ResourceReady or InferenceReady.
 
 A condition moves its lastTransitionTime only with its status. An event is written when a status \
 or a reason changes, once for each reason.

@@ -28,7 +28,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shm: int = 0
     disk: int = 0  # of the weights
     # Labels that the nodes must have besides the selector's.
-    product: str = ""  # nvidia.com/gpu.product
+    products: tuple[str, ...] = ()  # nvidia.com/gpu.product
     instance_types: tuple[str, ...] = ()  # as the nodes write them
     fit: Fit | None = None
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import cast
+
+import msgspec
 
 from berth.fit.explain import explain
 from berth.fit.machines import Machine
 from berth.fit.native import HOST_RESERVE
-from berth.fit.placement import PRODUCT, cached_fit
+from berth.fit.placement import PRODUCT, Node, cached_fit
 from berth.fit.request import EngineName, FitInputError, FitRequest
 from berth.fit.terms import DISK, HOST, SHM
 from berth.fit.units import GIB, MIB
 from berth.fit.verdict import Verdict
+from berth.presets.numbers import ModelNumbers, from_config_json
 from berth.workspace.shape import Shape
 from berth.workspace.spec import Spec
 from berth.workspace.types import Fit
@@ -34,8 +38,7 @@ def question(
     """
     preset = spec.preset
     assert preset is not None, "a template is not measured"
-    numbers = preset.numbers
-    assert numbers is not None, "read_spec has refused it"
+    numbers = _numbers(msgspec.json.encode(preset.config))
     stored = None
     if preset.weight_files_gib is not None and (numbers.quantization or numbers.missing):
         stored = int(preset.weight_files_gib * GIB)
@@ -57,6 +60,12 @@ def question(
         memory_fraction=fraction,
         stored_bytes=stored,
     )
+
+
+@lru_cache(maxsize=256)
+def _numbers(config: bytes) -> ModelNumbers:
+    """Of a preset's config: asked of every node, and made of a hundred layers each time."""
+    return from_config_json(msgspec.json.decode(config))
 
 
 def _engine_share(total: int, fraction: float) -> float:
@@ -109,12 +118,12 @@ def _even(gpus: int, nodes: int) -> list[int]:
     return [each * nodes for each in range(gpus, 0, -1)]
 
 
-def shape_of(spec: Spec, verdict: Verdict, *, group: bool, labels: Mapping[str, str]) -> Shape:
+def shape_of(spec: Spec, verdict: Verdict, nodes: Sequence[Node], *, group: bool) -> Shape:
     """The shape of an accepted verdict on GPUs.
 
     Args:
         group: the model spans all the nodes, and the ranks are those of all.
-        labels: of a node that it was measured on; empty for one that is not there yet.
+        nodes: that can take it; none where they are not there yet.
     """
     layout = verdict.layout
     assert layout is not None, "an accepted verdict has a layout"
@@ -129,9 +138,15 @@ def shape_of(spec: Spec, verdict: Verdict, *, group: bool, labels: Mapping[str, 
         shm=terms[SHM].bytes if SHM in terms else 0,
         disk=terms[DISK].bytes,
         fraction=verdict.request.fraction,
-        product=labels.get(PRODUCT, ""),
+        products=_products(nodes),
         fit=fit_of(verdict),
     )
+
+
+def _products(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """What all of them call their GPUs; none where one does not say."""
+    found = {node.labels.get(PRODUCT, "") for node in nodes}
+    return () if "" in found else tuple(sorted(found))
 
 
 def cpu_shape(spec: Spec, verdict: Verdict, free: int, dtype: str = "") -> Shape:

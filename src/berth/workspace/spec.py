@@ -138,7 +138,7 @@ def _preset(observed: Observed, name: str) -> Preset | Refusal:
         return Refusal(
             reason=Reason.NoEngine, message=f"No engine of Berth runs {found.name}: {why}."
         )
-    if found.numbers is None:
+    if found.config is None:
         return Refusal(
             reason=Reason.SizeUnknown,
             message=f"The size of preset {found.name} is not known: {found.unknown}.",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from berth.fit.placement import DEFAULT_TOLERATIONS, GPU_RESOURCE, Node, Toleration
 from berth.workspace.fields import mapping
+from berth.workspace.names import INSTANCE_TYPE
 from berth.workspace.nodes import request, tolerations
 from berth.workspace.placing import Room, Unplaced, of_type
 from berth.workspace.reasons import Reason
@@ -44,6 +47,9 @@ def room_for_template(spec: Spec, nodes: Sequence[Node]) -> Room | Unplaced:
             refused.append((found[0], f"node {node.name}: {found[1]}"))
     room = sum(_pods_on(node, shape) for node in good)
     if room >= spec.count:
+        if spec.instance_type:
+            types = tuple(sorted({node.labels[INSTANCE_TYPE] for node in good}))
+            shape = msgspec.structs.replace(shape, instance_types=types)
         wanted_first = sorted(good, key=lambda node: node.name not in spec.preferred_nodes)
         return Room(shape=shape, nodes=tuple(node.name for node in wanted_first))
     lines = [line for _, line in refused[:_MOST]]

@@ -48,8 +48,11 @@ def complaints(manifest: object, old: Workspace | None = None) -> tuple[str, ...
     if not isinstance(manifest, Mapping):
         return ("a manifest should be a mapping with apiVersion, kind and metadata",)
     found = [*_identity(manifest)]
-    present = without_nulls(manifest)
-    found += _unknown(present, _shape(), "")
+    try:
+        present = without_nulls(manifest)
+        found += _unknown(present, _shape(), "")
+    except RecursionError:
+        return ("the manifest is nested too deeply",)
     try:
         workspace = parse_workspace(present)
     except WorkspaceError as error:

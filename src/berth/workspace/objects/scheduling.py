@@ -66,6 +66,6 @@ def _required(plan: Plan) -> list[dict[str, Any]]:
     wanted = [(key, [value]) for key, value in sorted(plan.spec.selector.items())]
     if plan.shape.instance_types:
         wanted.append((names.INSTANCE_TYPE, list(plan.shape.instance_types)))
-    if plan.shape.product:
-        wanted.append((PRODUCT, [plan.shape.product]))
+    if plan.shape.products:
+        wanted.append((PRODUCT, list(plan.shape.products)))
     return [{"key": key, "operator": "In", "values": values} for key, values in wanted]

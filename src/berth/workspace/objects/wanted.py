@@ -24,7 +24,13 @@ def wanted_objects(plan: Plan) -> tuple[dict[str, Any], ...]:
 
 
 def _hashed(wanted: dict[str, Any]) -> dict[str, Any]:
-    text = json.dumps(wanted, sort_keys=True, separators=(",", ":"), default=str)
-    annotations = wanted["metadata"].setdefault("annotations", {})
-    annotations[names.APPLIED] = names.digest(text, 16)
+    """Of the spec, and of the rest: only the first is worth a restart."""
+    rest = {key: value for key, value in wanted.items() if key != "spec"}
+    mark = f"{_hash(wanted['spec'])}.{_hash(rest)}"
+    wanted["metadata"].setdefault("annotations", {})[names.APPLIED] = mark
     return wanted
+
+
+def _hash(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return names.digest(text, 16)
