@@ -36,6 +36,15 @@ def on(instance_type: str | None, **more: Any) -> dict[str, Any]:
     return {**typed, "labelSelector": {"matchLabels": {"apps": "falcon"}}, **more}
 
 
+def config_map(options: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "options"},
+        "data": {"inference_config.yaml": options},
+    }
+
+
 def node(name: str, gpus: int = 1, **labels: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
@@ -227,12 +236,7 @@ def test_what_names_nothing_that_is_known_is_the_files_fault(
 
 
 def test_a_config_map_of_the_file_is_read(run: Any) -> None:
-    config = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "options"},
-        "data": {"inference_config.yaml": "berth: {max-model-len: 1024}"},
-    }
+    config = config_map("berth: {max-model-len: 1024}")
     workspace = falcon(inference={"preset": {"name": "falcon-7b"}, "config": "options"})
     result = run(documents=[config, workspace])
     assert result.exit_code == 0
@@ -246,12 +250,7 @@ def test_a_config_map_of_the_file_is_read(run: Any) -> None:
 
 
 def test_a_config_map_with_an_unknown_key_is_the_files_fault(run: Any) -> None:
-    config = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "options"},
-        "data": {"inference_config.yaml": "berth: {max-model-lenght: 1024}"},
-    }
+    config = config_map("berth: {max-model-lenght: 1024}")
     workspace = falcon(inference={"preset": {"name": "falcon-7b"}, "config": "options"})
     result = run(documents=[config, workspace])
     assert result.exit_code == 2
