@@ -1,9 +1,10 @@
 """Leave out of an installed tree what no server reads, and compile the rest.
 
-What goes, and why it may: headers and command-line tools serve who compiles against a package;
-tests serve its developers; sympy, networkx and mpmath are imported by torch.compile and
-torch.export alone, which the native engine does not use (transformers may, so they stay with it);
-kubernetes has its client twice, and Berth uses the one without asyncio.
+What goes, and why it may: headers and command-line tools serve who compiles against a package, and
+setuptools who builds one; tests serve a package's developers; of transformers' models, modular_*.py
+is what their code was generated from, and convert_*.py reads other formats; kubernetes has its
+client twice, and Berth uses the one without asyncio. sympy, networkx and mpmath are imported by
+torch.compile and torch.export alone, which the native engine does not use; transformers does.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ UNUSED = (
     "numpy/f2py",
     "kubernetes/aio",
     "fairscale/experimental",
+    "sympy/**/tests",
+    "sympy/**/benchmarks",
+    "networkx/**/tests",
+    "mpmath/tests",
+    "transformers/models/*/modular_*.py",
+    "transformers/models/*/convert_*.py",
+    "setuptools",
+    "setuptools-*",
+    "_distutils_hack",
+    "distutils-precedence.pth",
 )
 COMPILER_ONLY = ("sympy", "networkx", "mpmath", "isympy.py")
 
@@ -45,6 +56,8 @@ def trim(packages: Path, keep: list[str]) -> None:
     patterns = [*UNUSED, *(() if "transformers" in keep else COMPILER_ONLY)]
     for pattern in patterns:
         for path in sorted(packages.glob(pattern)):
+            if not path.exists():
+                continue  # within one that went before
             size = _size(path)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             if size >= 1_000_000:

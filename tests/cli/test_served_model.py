@@ -79,6 +79,18 @@ def test_the_weights_name_decides_the_template(said: str, name: str, template: s
     assert (found.name, found.template) == (name, template)
 
 
+def test_the_built_in_model_is_missed_where_an_image_leaves_it_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pocket").mkdir()
+    catalogue = Path(POCKET).parent / "preset.yaml"
+    (tmp_path / "pocket/preset.yaml").write_text(catalogue.read_text())
+    monkeypatch.setenv("BERTH_PRESETS", str(tmp_path))
+    done = CliRunner().invoke(command.serve, ["pocket"])
+    assert done.exit_code == 2
+    assert "the weights of pocket are not here" in " ".join(done.output.split())
+
+
 def test_as_many_ranks_as_gpus_that_divide_the_model(tmp_path: Path) -> None:
     folder = tmp_path / "hf"
     write_hf(folder, tiny_config(num_heads=8, num_kv_heads=4))

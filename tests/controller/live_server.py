@@ -11,7 +11,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,20 +85,20 @@ class _Handler(kmock.KubernetesScaffold):
         for kind in _SERVED:
             self.declare(kind)
         # kopf waits for these two in discovery before it watches anything.
-        self.resources["v1/namespaces"] = {"namespaced": False, "kind": "Namespace", "verbs": {"list"}}
-        self.resources["apiextensions.k8s.io/v1/customresourcedefinitions"] = {
-            "namespaced": False,
-            "kind": "CustomResourceDefinition",
-            "verbs": {"list", "watch"},
-        }
+        self.resources["v1/namespaces"] = kmock.ResourceInfo(
+            namespaced=False, kind="Namespace", verbs={"list", "watch"}
+        )
+        self.resources["apiextensions.k8s.io/v1/customresourcedefinitions"] = kmock.ResourceInfo(
+            namespaced=False, kind="CustomResourceDefinition", verbs={"list", "watch"}
+        )
 
     def declare(self, kind: Kind) -> None:
-        self.resources[f"{kind.api_version}/{kind.plural}"] = {
-            "namespaced": kind.namespaced,
-            "kind": kind.kind,
-            "verbs": {"get", "list", "watch", "create", "update", "patch", "delete"},
-            "subresources": {"status"} if kind == WORKSPACE else set(),
-        }
+        self.resources[f"{kind.api_version}/{kind.plural}"] = kmock.ResourceInfo(
+            namespaced=kind.namespaced,
+            kind=kind.kind,
+            verbs={"get", "list", "watch", "create", "update", "patch", "delete"},
+            subresources={"status"} if kind == WORKSPACE else set(),
+        )
 
     async def _handle(self, request: kmock.Request) -> web.StreamResponse:
         if self.outage:
@@ -133,24 +133,28 @@ class _Handler(kmock.KubernetesScaffold):
     def _answer(self, kind: Kind, request: kmock.Request) -> Any:
         where, name, state = request.namespace, request.name or "", self.state
         body = json.loads(request.body) if request.body else {}
+        manager = request.params.get("fieldManager", "")
         match request.method.value.upper():
             case "GET" if name:
                 return state.get(kind, where, name)
             case "GET":
                 return self._list(kind, request)
             case "POST":
-                return state.create(kind, body, request.params["fieldManager"])
+                return state.create(kind, body, manager)
             case "PUT" if request.subresource == "status":
                 return state.replace_status(kind, body)
             case "PUT":
-                return state.replace(kind, body, request.params["fieldManager"])
+                return state.replace(kind, body, manager)
             case "PATCH" if request.headers["Content-Type"] == "application/apply-patch+yaml":
                 assert request.params["force"] == "false"
-                return state.apply(kind, body, request.params["fieldManager"])
+                return state.apply(kind, body, manager)
             case "PATCH":
-                return state.merge(kind, where, name, body, request.params["fieldManager"])
+                return state.merge(kind, where, name, body, manager)
             case "DELETE":
-                left = state.delete(kind, where, name, body["preconditions"]["uid"])
+                if body.get("gracePeriodSeconds") == 0:  # as a kubelet ends a pod
+                    state.merge(kind, where, name, {"metadata": {"finalizers": []}})
+                    return {"kind": "Status", "status": "Success"}
+                left = state.delete(kind, where, name, body.get("preconditions", {}).get("uid"))
                 return left or {"kind": "Status", "status": "Success"}
         raise Invalid(f"{request.method} is not served")
 
@@ -348,8 +352,3 @@ def _failure(error: ApiError) -> web.Response:
         details["causes"] = [{"reason": "FieldManagerConflict", "message": str(error)}]
     status = {"kind": "Status", "code": code, "reason": reason, "message": str(error)}
     return web.json_response({**status, "details": details}, status=code)
-
-
-def open_watches(server: LiveServer) -> Iterator[str]:
-    """For a test's message: which kinds are watched."""
-    yield from sorted({request.plural for request in server.requests if request.method == "GET"})

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from berth.controller.kinds import LEASE, NODE, NODE_CLAIM, SERVICE, STATEFUL_SET, WORKSPACE
+from berth.controller.kinds import LEASE, NODE, NODE_CLAIM, SERVICE, STATEFUL_SET, WORKSPACE, Kind
 from controller.live_server import LiveServer, status_of, wait_until
 from controller.simulator.objects import MACHINES, NAMESPACE, gpu_node, workspace
 
@@ -141,22 +141,25 @@ def test_writes_only_as_berth_and_kopf_writes_nothing(server: LiveServer, tmp_pa
     assert "finalizers" not in found["metadata"]
 
 
+def _comes_back(server: LiveServer, kind: Kind) -> None:
+    """Delete it, and wait for another one."""
+    before = server.do(lambda state: state.get(kind, NAMESPACE, "llama"))
+    server.do(lambda state: state.delete(kind, NAMESPACE, "llama"))
+
+    def anew() -> bool:
+        found = server.do(lambda state: state.find(kind, NAMESPACE, "llama"))
+        return found is not None and found["metadata"]["uid"] != before["metadata"]["uid"]
+
+    wait_until(anew, f"a new {kind.kind}")
+
+
 def test_what_is_deleted_by_hand_comes_back(server: LiveServer, tmp_path: Path) -> None:
     server.do(lambda state: state.create(NODE, gpu_node()))
     _apply(server)
     with controllers(server, tmp_path, "one"):
         wait_until(lambda: _serves(server), "served")
         for kind in (SERVICE, STATEFUL_SET):
-            before = server.do(lambda state, kind=kind: state.get(kind, NAMESPACE, "llama"))
-            server.do(lambda state, kind=kind: state.delete(kind, NAMESPACE, "llama"))
-            uid = before["metadata"]["uid"]
-            wait_until(
-                lambda kind=kind, uid=uid: (
-                    (found := server.do(lambda state: state.find(kind, NAMESPACE, "llama")))
-                    and found["metadata"]["uid"] != uid
-                ),
-                f"a new {kind.kind}",
-            )
+            _comes_back(server, kind)
         wait_until(lambda: _serves(server), "served again")
 
 

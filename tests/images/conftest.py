@@ -26,6 +26,8 @@ def toolbox() -> Iterator[Toolbox]:
     made = Toolbox(folder)
     try:
         made.make_bases()
+        if reason := made.cannot_run():
+            pytest.skip(reason)
         yield made
     finally:
         if not kept:

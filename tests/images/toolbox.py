@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,6 +130,12 @@ class Toolbox:
         self._import(root, BUILD)
         shutil.rmtree(root)
 
+    def cannot_run(self) -> str | None:
+        """Why no container can be started on this machine; None: one can."""
+        options = ("--rm", "--no-healthcheck", "--publish", f"127.0.0.1:{free_port()}:5000")
+        done = self._run(["podman", *self._store, "run", *options, BASE, "true"], 120)
+        return None if done.returncode == 0 else f"podman cannot run a container: {done.stderr}"
+
     def build(
         self,
         dockerfile: str,
@@ -144,7 +151,7 @@ class Toolbox:
         command = [
             *("buildah", *self._store, "build", "--isolation", "chroot", "--pull-never"),
             # As SOURCE_DATE_EPOCH is for BuildKit. Docker's format has HEALTHCHECK.
-            *("--layers", "--timestamp", "0", "--format", "docker"),
+            *("--layers", "--force-rm", "--timestamp", "0", "--format", "docker"),
             *([] if cached else ["--no-cache"]),
             *self._mounts,
             *(word for name, value in given.items() for word in ("--build-arg", f"{name}={value}")),
@@ -196,13 +203,19 @@ class Toolbox:
     def remove(self) -> None:
         """Everything that was made."""
         self.podman("rm", "--all", "--force", check=False)
-        self.podman("rmi", "--all", "--force", check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # Builds that were refused leave their containers, and the store is mounted on itself.
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for place in reversed([place for place in mounts if place.startswith(f"{self.folder}/")]):
+            self._run(["umount", place], 60)
+        shutil.rmtree(self.folder)
 
     def _import(self, root: Path, name: str) -> None:
-        archives = root / "var/cache/apt/archives"
-        for package in archives.glob("*.deb"):
-            package.unlink()
+        # As in the slim images of registries: no documentation, no indices of packages.
+        for useless in ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"):
+            shutil.rmtree(root / useless, ignore_errors=True)
+        for cached in ("var/cache/apt", "var/lib/apt/lists"):
+            shutil.rmtree(root / cached, ignore_errors=True)
+            (root / cached).mkdir()
         packed = self.folder / "tmp/rootfs.tar"
         self._must("tar", "-C", str(root), "-cf", str(packed), ".")
         self.podman("import", "--quiet", str(packed), name)
@@ -282,7 +295,10 @@ class Container:
 def _pip_mounts(folder: Path) -> list[str]:
     """This machine's pip settings, for pip in a build: a file, and the folders that it names."""
     done = subprocess.run(
-        ["python3", "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pip", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     settings = {}
     for line in done.stdout.splitlines():

@@ -59,8 +59,8 @@ def controller(ctx: click.Context, /, **options: Any) -> None:
     Every option may also be an environment variable: BERTH_CONTROLLER_ and its name, as
     BERTH_CONTROLLER_LEASE_NAMESPACE. Several namespaces are separated by spaces there.
     """
+    from berth.controller.logs import configure_logging
     from berth.controller.run import run
-    from berth.server.logs import configure_logging
 
     try:
         settings = settings_of(options)
@@ -68,8 +68,6 @@ def controller(ctx: click.Context, /, **options: Any) -> None:
         raise click.UsageError(str(error), ctx) from error
     level = getattr(logging, options["log_level"].upper())
     configure_logging(cast(Literal["text", "json"], options["log_format"]), level)
-    # kopf tells each start and stop of each watch at level info; ours say what matters.
-    logging.getLogger("kopf").setLevel(max(level, logging.WARNING))
     try:
         run(settings)
     except (ClusterError, OSError) as error:

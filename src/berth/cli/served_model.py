@@ -59,6 +59,8 @@ def _resolved(model: str) -> ResolvedModel:
         if preset is not None and preset.engine == "none":
             raise ValueError(f"no engine serves {preset.name} yet: {preset.reason}")
     resolved = resolve_model(model)
+    if not resolved.path.exists():  # of the catalogue's own, which only its image has
+        raise ValueError(f"the weights of {resolved.name} are not here: {resolved.path} is missing")
     if not resolved.path.is_dir():
         raise ValueError(f"{resolved.path} is one file; no engine of ours reads GGUF yet")
     return resolved

@@ -170,7 +170,7 @@ class KubeApi:
         content: str,
     ) -> dict[str, Any]:
         from urllib3 import Timeout as Limit
-        from urllib3.exceptions import HTTPError, TimeoutError
+        from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 
         url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": _JSON, "User-Agent": "berth-controller"}
@@ -190,6 +190,8 @@ class KubeApi:
             )
             status = answer.status
             return _parsed(answer.status, answer.data, answer.headers.get("Retry-After"))
+        except NewConnectionError as error:  # to urllib3 a timeout too
+            raise Unavailable(f"{method} {path}: no connection") from error
         except TimeoutError as error:
             raise Timeout(f"{method} {path}: no answer in time") from error
         except (HTTPError, OSError) as error:

@@ -10,14 +10,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
-from berth.controller.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
+from berth.controller.errors import AlreadyExists, ApiError, Conflict, NotFound
 from berth.controller.kinds import (
-    CONFIG_MAP,
-    NODE,
     NODE_CLAIM,
-    POD,
     WORKSPACE,
     Key,
     Kind,
@@ -27,6 +24,7 @@ from berth.controller.kinds import (
     tag_of,
     uid,
 )
+from berth.controller.observe import config_map_of, observed_of, warnings_of
 from berth.controller.ports import Api, Clock
 from berth.controller.recorder import Recorder
 from berth.controller.store import Store
@@ -40,15 +38,7 @@ from berth.workspace.actions import (
     SetFinalizer,
     WriteStatus,
 )
-from berth.workspace.names import (
-    FINALIZER,
-    NAMESPACE_LABEL,
-    WORKSPACE_LABEL,
-    headless_service,
-    service,
-    stateful_set,
-)
-from berth.workspace.names import claim as claim_name
+from berth.workspace.names import FINALIZER, NAMESPACE_LABEL, WORKSPACE_LABEL
 from berth.workspace.observed import Observed, Rejected, Settings
 
 _log = logging.getLogger(__name__)
@@ -58,7 +48,6 @@ Result = Literal["settled", "wrote", "refused", "failed", "gone", "not_leader"]
 
 _REFUSED_AGAIN = 300.0  # seconds until a write that was refused is tried again
 _MOOT_AGAIN = 30.0  # seconds until conditions no longer speak of a write that is not wanted now
-_CLAIM_EVENTS = "default"  # where events on objects without a namespace are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,28 +78,6 @@ class _Run:
     refused: ApiError | None = None
     refusals: set[tuple[str, str]] = field(default_factory=set)  # kind and name
     news: bool = False  # a refusal that the planner has not been told of
-
-
-def observed_of(
-    store: Store,
-    key: Key,
-    workspace: Object,
-    *,
-    settings: Settings,
-    presets: Mapping[str, Preset],
-    config_map: Object | None = None,
-) -> Observed:
-    """What the store has of one Workspace and its surroundings."""
-    return Observed(
-        workspace=workspace,
-        settings=settings,
-        presets=presets,
-        nodes=store.all(NODE),
-        pods=store.all(POD),
-        children=store.children(key, _names(workspace)),
-        claims=store.claims(key),
-        config_map=config_map,
-    )
 
 
 class NotLeader(Exception):
@@ -166,54 +133,20 @@ class Reconciler:
         self._rejected.pop(key, None)
         self.recorder.forget(uid(workspace))
 
-    # Observe
-
     async def _observe(self, key: Key, workspace: Object) -> Observed:
-        observed = observed_of(
-            self.store, key, workspace, settings=self.settings, presets=self.presets
-        )
         rejected = tuple(
             Rejected(kind=kind, name=name, message=message)
             for (kind, name), message in self._rejected.get(key, {}).items()
         )
+        observed = observed_of(
+            self.store, key, workspace, settings=self.settings, presets=self.presets
+        )
         return replace(
             observed,
-            config_map=await self._config_map(key, workspace),
-            events=await self._events(key, observed),
+            config_map=await config_map_of(self.api, key, workspace),
+            events=await warnings_of(self.api, self.store, key, observed),
             rejected=rejected,
         )
-
-    async def _config_map(self, key: Key, workspace: Object) -> Object | None:
-        name = (workspace.get("inference") or {}).get("config")
-        if not name:
-            return None
-        try:
-            return await self.api.get(CONFIG_MAP, key.namespace, name)
-        except NotFound:
-            return None
-
-    async def _events(self, key: Key, observed: Observed) -> tuple[Object, ...]:
-        """Warnings on a Workspace's objects; not asked for while all is well."""
-        found: list[Object] = []
-        mine = (*observed.children, *self.store.of(POD, key))
-        if any(_unwell(obj) for obj in mine):
-            uids = {uid(obj) for obj in mine}
-            warnings = await self._warnings(key.namespace, "")
-            found += (e for e in warnings if _about(e).get("uid") in uids)
-        if _wants_claims(observed):
-            # By name: Karpenter deletes a claim that the cloud refuses, and its events stay.
-            stem = claim_name(*key, 0).removesuffix("0")
-            warnings = await self._warnings(_CLAIM_EVENTS, "involvedObject.kind=NodeClaim")
-            found += (e for e in warnings if str(_about(e).get("name", "")).startswith(stem))
-        return tuple(found)
-
-    async def _warnings(self, namespace: str, selector: str) -> Sequence[Object]:
-        try:
-            return await self.api.warnings(namespace, selector)
-        except Forbidden as error:
-            # Without events a reason is missing from a condition, and nothing else.
-            _log.warning("events in %s cannot be read: %s", namespace, error)
-            return ()
 
     # Carry out
 
@@ -396,36 +329,6 @@ class Reconciler:
 def _version(run: _Run, planned: str) -> str:
     """The version that was planned for, or the one that our own last write made of it."""
     return run.resource_version if planned == run.planned else planned
-
-
-def _names(workspace: Object) -> frozenset[str]:
-    """Names under which this Workspace's objects stand, so that a stranger there is seen."""
-    name = meta(workspace)["name"]
-    return frozenset((stateful_set(name), service(name), headless_service(name)))
-
-
-def _unwell(obj: Object) -> bool:
-    """Whether an object's events may explain something."""
-    status: Mapping[str, Any] = obj.get("status") or {}
-    if obj.get("kind") == "StatefulSet":
-        wanted = (obj.get("spec") or {}).get("replicas", 1)
-        return bool(status.get("readyReplicas", 0) < wanted)
-    if obj.get("kind") not in ("Pod", "NodeClaim"):
-        return False
-    conditions = status.get("conditions") or ()
-    return not any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-
-
-def _wants_claims(observed: Observed) -> bool:
-    """Whether there are NodeClaims on the way, or should be."""
-    held = FINALIZER in (meta(observed.workspace).get("finalizers") or ())
-    claims = observed.claims
-    return held and claims is not None and (not claims or any(_unwell(one) for one in claims))
-
-
-def _about(event: Object) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = event.get("involvedObject") or {}
-    return found
 
 
 def _target(run: _Run, action: Action) -> tuple[str, str] | None:

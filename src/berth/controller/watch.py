@@ -141,8 +141,9 @@ class _Session:
         self._thread.start()
         try:
             return await self._ended
-        finally:
+        except asyncio.CancelledError:
             self.stop()
+            raise
 
     def stop(self) -> None:
         self.asked_to_stop = True

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from berth.controller.core import observed_of
 from berth.controller.kinds import (
     CHILDREN,
     NODE,
@@ -20,6 +19,7 @@ from berth.controller.kinds import (
     Object,
     tag_of,
 )
+from berth.controller.observe import observed_of
 from berth.controller.store import Store
 from berth.workspace.actions import Apply, Delete
 from berth.workspace.names import APPLIED, NAMESPACE_LABEL, WORKSPACE_LABEL
@@ -55,12 +55,15 @@ class Checks:
         # Raised where it happens, and again by the simulation: a controller survives anything.
         self.broken: AssertionError | None = None
         self.awaits_at_last_write = 0
+        self.used: set[tuple[str, Kind]] = set()  # requests by verb and kind
         self.late_writes: list[str] = []
         self.story: list[str] = []  # the writes, in order
 
     # Told by the processes and the server
 
     def asked(self, verb: str, kind: Kind) -> None:
+        """A request is about to be sent."""
+        self.used.add((verb, kind))
         now = self._sim.now
         self._requests.append(now)
         while self._requests[0] < now - 60:
@@ -124,9 +127,9 @@ class Checks:
         ]
         most = 1
         if change.kind == NODE_CLAIM:
-            owner = self._sim.server.find(
-                WORKSPACE, labels[NAMESPACE_LABEL], labels[WORKSPACE_LABEL]
-            )
+            tag = Key(labels[NAMESPACE_LABEL], labels[WORKSPACE_LABEL])
+            workspaces = self._sim.server.objects[WORKSPACE]
+            owner = next((w for n, w in workspaces.items() if tag_of(Key(*n)) == tag), None)
             self._hold(owner is not None, "a NodeClaim for a Workspace that is gone")
             assert owner is not None
             most = owner["resource"].get("count", 1)
@@ -176,7 +179,7 @@ class Checks:
                 and pod["metadata"]["labels"].get("controller-revision-hash")
                 == status.get("updateRevision")
             ]
-            return len(pods) >= wanted == status.get("readyReplicas", 0)
+            return bool(len(pods) >= wanted == status.get("readyReplicas", 0))
         return False
 
     def _is_deployed(self, workspace: Object) -> bool:

@@ -21,6 +21,7 @@ from berth.controller.kinds import (
     Object,
 )
 from berth.workspace.names import digest
+from controller.simulator.scheduling import request, suits
 from controller.simulator.server import Change, Server
 
 Fate = Literal["ready", "crash", "oom", "pull", "slow"]
@@ -48,6 +49,7 @@ class Cluster:
     fate: Callable[[Object], Fate] = lambda pod: "ready"
     launch: Callable[[Object], Launch] = lambda claim: "ready"
     machines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kubelet: bool = True  # whether pods on nodes come to life and end by themselves
     dirty: bool = True
     frozen: bool = False  # nobody acts
     _since: dict[tuple[str, str], float] = field(default_factory=dict)  # (uid, phase) -> begun
@@ -207,7 +209,7 @@ class Cluster:
 
     def _run(self, pod: Object) -> None:
         if "deletionTimestamp" in pod["metadata"]:
-            if self._passed(pod, "kill", _KILL):
+            if self._passed(pod, "kill", _KILL) and (self.kubelet or not _node_of(pod)):
                 free = {**pod["metadata"], "finalizers": []}
                 self.server.replace(POD, {**pod, "metadata": free}, "kubelet")
             return
@@ -216,7 +218,7 @@ class Cluster:
             self._schedule(pod)
         elif self.server.find(NODE, None, node) is None:
             self._delete_pod(pod)
-        else:
+        elif self.kubelet:
             self._live(pod)
 
     def _schedule(self, pod: Object) -> None:
@@ -224,7 +226,7 @@ class Cluster:
             return
         nodes = self.server.search(NODE)
         for node in nodes:
-            if not _suits(node, pod) or not self._has_room(node, pod):
+            if not suits(node, pod) or not self._has_room(node, pod):
                 continue
             bound = {**pod, "spec": {**pod["spec"], "nodeName": node["metadata"]["name"]}}
             self.server.replace(POD, bound, "kube-scheduler")
@@ -243,7 +245,7 @@ class Cluster:
             if other["spec"].get("nodeName") == node["metadata"]["name"]
         ]
         return all(
-            sum(_request(p, resource) for p in (*others, pod))
+            sum(request(p, resource) for p in (*others, pod))
             <= parse_quantity(str(allocatable.get(resource, "0")))
             for resource in (GPU, "memory")
         )
@@ -439,6 +441,10 @@ def _condition(kind: str, status: bool, reason: str = "", message: str = "") -> 
     return found
 
 
+def _node_of(pod: Object) -> str:
+    return str(pod["spec"].get("nodeName") or "")
+
+
 def _owned(pod: Object, workload: Object) -> bool:
     owners = pod["metadata"].get("ownerReferences") or ()
     return any(owner["uid"] == workload["metadata"]["uid"] for owner in owners)
@@ -454,69 +460,3 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, list):
         return [_sorted(inner) for inner in value]
     return value
-
-
-def _request(pod: Object, resource: str) -> int:
-    total = 0
-    for container in pod["spec"]["containers"]:
-        resources = container.get("resources") or {}
-        for given in (resources.get("requests") or {}, resources.get("limits") or {}):
-            if resource in given:
-                total += parse_quantity(str(given[resource]))
-                break
-    return total
-
-
-def _suits(node: Object, pod: Object) -> bool:
-    """Readiness, taints, node selector and required node affinity."""
-    spec, labels = pod["spec"], node["metadata"]["labels"]
-    ready = any(
-        c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"]
-    )
-    if not ready or node["spec"].get("unschedulable"):
-        return False
-    tolerations = spec.get("tolerations") or ()
-    for taint in node["spec"].get("taints") or ():
-        if taint["effect"] != "PreferNoSchedule" and not any(
-            _tolerates(toleration, taint) for toleration in tolerations
-        ):
-            return False
-    if any(labels.get(k) != v for k, v in (spec.get("nodeSelector") or {}).items()):
-        return False
-    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if not required:
-        return True
-    return any(_matches(term, node) for term in required["nodeSelectorTerms"])
-
-
-def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    if toleration.get("effect") not in (None, "", taint["effect"]):
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return toleration.get("key") in (None, "", taint["key"])
-    same_value = toleration.get("value", "") == taint.get("value", "")
-    return toleration.get("key") == taint["key"] and same_value
-
-
-def _matches(term: Mapping[str, Any], node: Object) -> bool:
-    labels = node["metadata"]["labels"]
-    fields = {"metadata.name": node["metadata"]["name"]}
-    return all(_holds(r, labels) for r in term.get("matchExpressions") or ()) and all(
-        _holds(r, fields) for r in term.get("matchFields") or ()
-    )
-
-
-def _holds(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    value = labels.get(requirement["key"])
-    match requirement["operator"]:
-        case "In":
-            return value in requirement["values"]
-        case "NotIn":
-            return value not in requirement["values"]
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case _:
-            raise ValueError(f"operator {requirement['operator']} is not modelled")

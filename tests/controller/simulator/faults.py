@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,21 +43,28 @@ class Dice:
     faults: Faults
     random: random.Random
     awaits: int = field(default=0)
+    met: Counter[str] = field(default_factory=Counter)  # faults by kind
 
     def request(self, now: float, *, write: bool) -> Fault:
         if any(begin <= now < end for begin, end in self.faults.outages):
+            self.met["outage"] += 1
             return "unavailable"
         if not self._at_work(now) or self.random.random() >= self.faults.request:
             return "none"
         kinds: tuple[Fault, ...] = ("refused", "lost", "throttled", "unavailable")
-        return self.random.choice((*kinds, "done_but_lost", "done_but_lost") if write else kinds)
+        found = self.random.choice((*kinds, "done_but_lost", "done_but_lost") if write else kinds)
+        self.met[found] += 1
+        return found
 
     def crashes(self, now: float) -> bool:
         """At an await: whether the process is killed there."""
         self.awaits += 1
-        if self.awaits in self.faults.crash_at:
+        if self.awaits in self.faults.crash_at or (
+            self._at_work(now) and self._chance(self.faults.crash)
+        ):
+            self.met["crash"] += 1
             return True
-        return self._at_work(now) and self._chance(self.faults.crash)
+        return False
 
     def event(self, now: float) -> list[float]:
         """Seconds after which a watch event arrives: none, once or twice."""
@@ -64,14 +72,20 @@ class Dice:
         if not self._at_work(now):
             return [delay]
         if self._chance(self.faults.drop):
+            self.met["drop"] += 1
             return []
         if self._chance(self.faults.reorder):
+            self.met["reorder"] += 1
             delay += self.random.uniform(0.5, 5)
-        return [delay, delay + 1] if self._chance(self.faults.repeat) else [delay]
+        if self._chance(self.faults.repeat):
+            self.met["repeat"] += 1
+            return [delay, delay + 1]
+        return [delay]
 
     def expires(self, now: float) -> float:
         """Seconds for which a watch is broken from now; 0: it is not."""
         if self._at_work(now) and self._chance(self.faults.expire):
+            self.met["expire"] += 1
             return self.random.uniform(1, 30)
         return 0.0
 
@@ -79,11 +93,14 @@ class Dice:
         return self.random.uniform(0.002, 0.03)
 
     def isolated(self, process: int, now: float) -> bool:
-        return any(n == process and b <= now < e for n, b, e in self.faults.isolated)
+        found = any(n == process and b <= now < e for n, b, e in self.faults.isolated)
+        self.met["isolated"] += found
+        return found
 
     def thaws_at(self, process: int, now: float) -> float:
         """When a process runs again; `now` where it runs."""
         ends = [e for n, b, e in self.faults.frozen if n == process and b <= now < e]
+        self.met["frozen"] += bool(ends)
         return max(ends, default=now)
 
     def _at_work(self, now: float) -> bool:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from berth.controller.core import Reconciler
 from berth.controller.errors import ApiError, Forbidden, Timeout, TooManyRequests, Unavailable
@@ -25,6 +25,8 @@ from controller.simulator.server import Change
 
 if TYPE_CHECKING:
     from controller.simulator.simulation import Simulation
+
+_T = TypeVar("_T")
 
 _TIMEOUT = 15.0  # seconds until a lost request is given up
 _RESYNC = 300.0
@@ -110,11 +112,11 @@ class SimApi:
             lambda: self._sim.server.delete(kind, namespace, name, uid),
         )
 
-    async def _write(self, verb: str, kind: Kind, obj: Object, act: Callable[[], Any]) -> Any:
+    async def _write(self, verb: str, kind: Kind, obj: Object, act: Callable[[], _T]) -> _T:
         if kind != LEASE:
             self._sim.checks.issued(self._process, verb, kind)
 
-        def write() -> Any:
+        def write() -> _T:
             before = self._sim.server.version
             answer = act()
             if kind != LEASE:
@@ -127,8 +129,8 @@ class SimApi:
         return await self._request(verb, kind, write, write=True)
 
     async def _request(
-        self, verb: str, kind: Kind, act: Callable[[], Any], *, write: bool = False
-    ) -> Any:
+        self, verb: str, kind: Kind, act: Callable[[], _T], *, write: bool = False
+    ) -> _T:
         sim, process = self._sim, self._process
         assert process.alive, "a killed process sends nothing"
         sim.checks.asked(verb, kind)
@@ -146,7 +148,11 @@ class SimApi:
             case "lost":
                 await Pause(_TIMEOUT)
                 raise Timeout("no answer")
-        answer = act()
+        try:
+            answer = act()
+        except ApiError as error:
+            sim.dice.met[type(error).__name__] += 1
+            raise
         await Pause(sim.dice.latency())
         if fault == "done_but_lost":
             await Pause(_TIMEOUT)

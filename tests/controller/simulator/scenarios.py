@@ -139,6 +139,11 @@ _STOLEN_SERVICE = _stranger("Service", "llama", {"spec": {"ports": [{"port": 808
 _CONFIG = _stranger("ConfigMap", "options", {"data": {"inference_config.yaml": ""}})
 _WITH_CONFIG = workspace()
 _WITH_CONFIG["inference"]["config"] = "options"
+# Seventy billion parameters in two bytes each: two nodes of 80 GB, and not one.
+_PAIR = workspace(preset="llama-2-70b-chat", count=2)
+_CLAIMED_PAIR = workspace(
+    preset="llama-2-70b-chat", count=2, labels={"apps": "llama"}, instanceType=A100
+)
 _LONG = "a-workspace-with-a-name-that-is-far-longer-than-any-label-of-kubernetes-may-be"
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -165,6 +170,23 @@ SCENARIOS: tuple[Scenario, ...] = (
     _scenario(
         "long name",
         together(_GPU, create_workspace(workspace(_LONG))),
+    ),
+    _scenario(
+        "two nodes together",
+        together(*(create_node(gpu_node(f"gpu-{n}")) for n in (1, 2, 3))),
+        (1, create_workspace(_PAIR)),
+    ),
+    _scenario(
+        "two nodes together, changed",
+        together(*(create_node(gpu_node(f"gpu-{n}")) for n in (1, 2))),
+        (1, create_workspace(_PAIR)),
+        (100, _image("2")),
+    ),
+    _scenario(
+        "two nodes provisioned",
+        _nothing,
+        (1, create_workspace(_CLAIMED_PAIR)),
+        settings=PROVISIONING,
     ),
     # It cannot be.
     _scenario(

@@ -12,6 +12,7 @@ from typing import Any
 from berth.controller.core import Plan, Reconciler
 from berth.controller.kinds import CONFIG_MAP, Kind, Object
 from berth.presets.catalogue import Preset
+from berth.workspace.fields import text
 from berth.workspace.observed import Settings
 from controller.simulator.checks import Checks
 from controller.simulator.cluster import Cluster, Fate, Launch
@@ -88,6 +89,13 @@ class Simulation:
 
         Raises AssertionError where a promise is broken.
         """
+        try:
+            return self._run()
+        finally:
+            for process in self.processes:
+                process.kill()
+
+    def _run(self) -> dict[str, Any]:
         self.scenario.begin(self)
         self.processes = [self._process(n) for n in range(self.scenario.controllers)]
         last = 0.0
@@ -125,7 +133,7 @@ class Simulation:
 
     def config_map(self, workspace: Object) -> Object | None:
         """The ConfigMap that a Workspace names."""
-        name = (workspace.get("inference") or {}).get("config")
+        name = text(workspace, "inference", "config")
         where = workspace["metadata"]["namespace"]
         return self.server.find(CONFIG_MAP, where, name) if name else None
 

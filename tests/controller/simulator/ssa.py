@@ -109,7 +109,8 @@ def without(obj: Any, paths: set[Path], *, name: object = "", merge_lists: bool 
                 kept_list.append(item)
                 continue
             rest = without(item, heads[entry], merge_lists=merge_lists)
-            if rest is not None:
+            # Whoever made an entry owns it whole, with the defaults that the server gave it.
+            if rest is not None and all(key in rest for key in keys if key in item):
                 kept_list.append(rest)
         return kept_list or None
     return obj
