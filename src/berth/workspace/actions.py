@@ -1,7 +1,9 @@
 """What the planner asks of the shell. Each is idempotent: done twice, it has been done once.
 
-A plan is carried out in its order. The shell stops at the first action that fails, so that an
-event is only told of a status that was written; the next plan begins with what is then there.
+A plan is carried out in its order. Where the server cannot be used, or what was read is old, the
+shell stops there, so that an event is only told of a status that was written; the next plan begins
+with what is then there. A write that is refused for good stops no other Apply or Delete: it comes
+back in `Observed.rejected`, and the status waits for the plan that knows of it.
 """
 
 from __future__ import annotations
