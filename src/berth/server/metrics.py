@@ -27,6 +27,8 @@ _PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0
 _REQUEST = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0,
             120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0)  # fmt: skip
 
+_MOST_GAPS = 512  # that wait to be counted, where nobody asks for metrics
+
 _REASONS: tuple[FinishReason, ...] = ("stop", "length", "cancelled", "error")
 # What vLLM calls our "cancelled".
 _REASON_LABELS = {"cancelled": "abort"}
@@ -72,6 +74,9 @@ class Metrics:
     def __init__(self, model_name: str) -> None:
         self.registry = CollectorRegistry()
         self._engine = EngineStats()
+        self._counted = EngineStats()  # what of the engine's counters the metrics have
+        self._new_tokens = 0  # since then
+        self._new_gaps: list[float] = []
         self._had_engine = False
         self._ready: Ready | None = None
 
@@ -157,8 +162,22 @@ class Metrics:
     def step(
         self, stats: EngineStats, tokens: int, first_tokens: Sequence[float], gaps: Sequence[float]
     ) -> None:
-        """One step of the engine: its state, and what it brought to its requests."""
-        last, self._engine = self._engine, stats
+        """One step of the engine: its state, and what it brought to its requests.
+
+        Only kept here: metrics are made of it when they are asked for, for what is done at each
+        step is taken from each token.
+        """
+        self._engine = stats
+        self._new_tokens += tokens
+        self._new_gaps += gaps
+        for seconds in first_tokens:
+            self._first.observe(seconds)
+        if len(self._new_gaps) > _MOST_GAPS:
+            self._count()
+
+    def _count(self) -> None:
+        """Take what the steps since the last time brought into the metrics."""
+        last, stats = self._counted, self._engine
         if stats.memory_bytes:
             self._measured.set(stats.memory_bytes)
         self._running.set(stats.running)
@@ -167,11 +186,11 @@ class Metrics:
         self._preemptions.inc(stats.preemptions - last.preemptions)
         self._queries.inc(stats.prefix_queries - last.prefix_queries)
         self._hits.inc(stats.prefix_hits - last.prefix_hits)
-        self._generated.inc(tokens)
-        for seconds in first_tokens:
-            self._first.observe(seconds)
-        for seconds in gaps:
+        self._generated.inc(self._new_tokens)
+        for seconds in self._new_gaps:
             self._between.observe(seconds)
+        self._counted, self._new_tokens = stats, 0
+        self._new_gaps.clear()
 
     def engine_ready(self, ready: Ready) -> None:
         """An engine answers from now on; any but the first is a restart."""
@@ -185,7 +204,7 @@ class Metrics:
     def engine_died(self, reason: str) -> None:
         """An engine ended unasked, or hung and was ended."""
         self._deaths.inc()
-        self._running.set(0)
+        self._engine = msgspec.structs.replace(self._engine, running=0)
 
     def fit(self) -> FitReport | None:
         """What the engine was reckoned to take, and takes; None before the first is ready."""
@@ -212,4 +231,5 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All figures in Prometheus' text format 0.0.4."""
+        self._count()
         return generate_latest(self.registry)

@@ -31,7 +31,7 @@ log = logging.getLogger("berth.server")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STOP_SECONDS = 10.0  # for the model to end once it is told to
 _CLOSE_SECONDS = 5  # for answers that are already written to reach their clients
-_LOOK_SECONDS = 0.5  # between two looks at whether the model has failed for good
+_LOOK_SECONDS = 2.0  # between two looks at whether the model has failed for good
 _BACKLOG = 2048
 _DATE_SECONDS = 1.0  # how old the Date header of an answer may be
 

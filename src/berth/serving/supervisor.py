@@ -34,8 +34,11 @@ from berth.serving.rank_watch import RankWatch
 log = logging.getLogger("berth.serving.supervisor")
 engine_log = logging.getLogger("berth.engine")
 
-_TICK = 0.25  # seconds between two looks at the heartbeats: each costs CPU that a token wants
-_STALL = 1.0  # a look this late means that we stood still, not they
+# Between two looks at who is silent: each costs CPU that a token wants. Who does not get on is seen
+# by its own heartbeats.
+_TICK = 0.5
+_STALL = 1.5  # a look this late means that we stood still, not they
+_LAST_WORDS = 0.25  # seconds until what an engine said when it ended has arrived
 # A rank that died without a word makes the others fail in a collective, and they say so. Theirs is
 # not the cause: the silent one's connection is seen to close within this time.
 _CAUSE_DELAY = 0.05
@@ -97,6 +100,7 @@ class EngineLife:
             case Heartbeat(rank=rank, work=work, busy=busy):
                 if rank in self._watches:
                     self._watches[rank].heartbeat(now, work, busy)
+                    self._judge(rank, now)
                 self._judge_worker_node()
             case Loading(rank=rank):
                 self._loading[rank] = message
@@ -218,10 +222,14 @@ class EngineLife:
                 for link in self._links.values():
                     link.close()
 
+    def _judge(self, rank: int, now: float) -> None:
+        if problem := self._watches[rank].fault(now):
+            self.fail(f"rank {rank} {problem}")
+
     async def _await_exit(self, process: EngineProcess) -> None:
         reason = await process.wait()
         # A rank's own last words (Fatal) say more, and may still lie in its socket.
-        await asyncio.sleep(_TICK)
+        await asyncio.sleep(_LAST_WORDS)
         self.fail(reason)
 
     async def _watch(self) -> None:
@@ -233,9 +241,8 @@ class EngineLife:
                 for watch in self._watches.values():
                     watch.forgive(now - last)
             last = now
-            for rank, watch in self._watches.items():
-                if problem := watch.fault(now):
-                    self.fail(f"rank {rank} {problem}")
+            for rank in self._watches:
+                self._judge(rank, now)
             limit = self._launch.connect_timeout
             if not self._links and self._launch.nnodes == 1 and now - started > limit:
                 self.fail(f"no rank of the engine connected within {limit:.0f} s")
