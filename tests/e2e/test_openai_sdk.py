@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from e2e.berth_server import Server, berth_serve
+from e2e.berth_server import Server, berth_serve, poll
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,9 @@ def test_errors_are_the_sdks_own_and_not_retried(server: Server, client: openai.
     stranger = openai.OpenAI(api_key="wrong", base_url=f"{server.url}/v1")
     with pytest.raises(openai.AuthenticationError):
         stranger.models.list()
+    # A line is written after its answer: wait for the third, and see that there is no fourth.
+    poll(lambda: server.log.count("berth.access") >= before + 3, what="three lines in the log")
+    assert server.call("/livez")[0] == 200
     assert server.log.count("berth.access") == before + 3
     assert "wrong" not in server.log.replace("went wrong", "")
     assert "sk-test" not in server.log
