@@ -135,8 +135,9 @@ def test_a_rank_stopped_in_its_tracks_falls_silent(folder: Path, tmp_path: Path)
     with engine(folder, tmp_path, degree=2, heartbeat_seconds=0.1) as running:
         running.ready(2)
         os.kill(running.pids[1], signal.SIGSTOP)
-        silent = running.heartbeats[1]
         running.send(Submit(1, PROMPTS[1], SamplingParams(max_tokens=200, temperature=0.0)))
+        poll(lambda: running.heartbeats[0].busy, 10)  # by then its last word has arrived
+        silent = running.heartbeats[1]
         seen: list[Heartbeat] = []
 
         def stands_still() -> bool:
