@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from berth.cluster.quantity import parse_quantity
+from berth.cluster.quantity import parse_quantity, pod_total
 from berth.fit.placement import GPU_RESOURCE, Node, Taint
 
 _PAGE = 500  # objects an answer: a large cluster must not come in one
@@ -114,19 +114,14 @@ def _pages(listing: Callable[..., Any], **arguments: Any) -> Iterator[Any]:
 
 
 def pod_request(pod: Any, resource: str) -> int:
-    """What the scheduler counts for a pod: its containers together, or its largest init one.
-
-    An init container that stays (restartPolicy Always, a sidecar) counts with the containers.
-    """
-    sidecars = largest = 0
-    for container in pod.spec.init_containers or []:
-        size = _request_of(container, resource)
-        if getattr(container, "restart_policy", None) == "Always":
-            sidecars += size
-        else:
-            largest = max(largest, sidecars + size)
-    running = sum(_request_of(container, resource) for container in pod.spec.containers)
-    return max(sidecars + running, largest)
+    """What the scheduler counts for a pod."""
+    return pod_total(
+        (_request_of(container, resource) for container in pod.spec.containers),
+        (
+            (_request_of(one, resource), getattr(one, "restart_policy", None) == "Always")
+            for one in pod.spec.init_containers or []
+        ),
+    )
 
 
 def _request_of(container: Any, resource: str) -> int:

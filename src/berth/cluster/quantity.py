@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, Decimal
 
 _SUFFIXES = {
@@ -32,3 +33,20 @@ def parse_quantity(text: str) -> int:
     if match is None or match[2] not in _SUFFIXES:
         raise ValueError(f"{text!r} is no Kubernetes quantity")
     return int((Decimal(match[1]) * _SUFFIXES[match[2]]).to_integral_value(ROUND_CEILING))
+
+
+def pod_total(running: Iterable[int], inits: Iterable[tuple[int, bool]]) -> int:
+    """What the scheduler counts for a pod: its containers together, or its largest init one.
+
+    Args:
+        running: what each container asks for.
+        inits: the same of each init container, in order, and whether it stays (restartPolicy
+            Always, a sidecar), which makes it count with the containers.
+    """
+    sidecars = largest = 0
+    for size, stays in inits:
+        if stays:
+            sidecars += size
+        else:
+            largest = max(largest, sidecars + size)
+    return max(sidecars + sum(running), largest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from berth.cluster.quantity import parse_quantity
+from berth.cluster.quantity import parse_quantity, pod_total
 from berth.fit.placement import GPU_RESOURCE, Node, Taint, Toleration
 from berth.workspace.fields import Json, condition, flag, items, mapping, name_of, text, words
 from berth.workspace.names import NAMESPACE_LABEL, WORKSPACE_LABEL, label_value
@@ -45,16 +45,14 @@ def read_nodes(
 
 
 def request(pod: Json, resource: str) -> int:
-    """What the scheduler counts for a pod: its containers together, or its largest init one."""
-    sidecars = largest = 0
-    for container in items(pod, "spec", "initContainers"):
-        size = _request_of(container, resource)
-        if text(container, "restartPolicy") == "Always":
-            sidecars += size
-        else:
-            largest = max(largest, sidecars + size)
-    running = sum(_request_of(one, resource) for one in items(pod, "spec", "containers"))
-    return max(sidecars + running, largest)
+    """What the scheduler counts for a pod."""
+    return pod_total(
+        (_request_of(container, resource) for container in items(pod, "spec", "containers")),
+        (
+            (_request_of(one, resource), text(one, "restartPolicy") == "Always")
+            for one in items(pod, "spec", "initContainers")
+        ),
+    )
 
 
 def is_ready(node: Json) -> bool:
