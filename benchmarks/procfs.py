@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,13 +10,23 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of one process, all its threads and none of its children.
+    """User and system time of one process, all its living threads and none of its children.
+
+    By the scheduler's own clock where the kernel shows it: `stat` counts in ticks of 10 ms, and a
+    stream of 128 tokens costs a server about four.
 
     Raises:
         OSError: there is no such process.
     """
-    fields = _stat(pid)
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    process = Path(f"/proc/{pid}")
+    if not (process / "schedstat").exists():
+        fields = _stat(pid)
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+    nanoseconds = 0
+    for thread in (process / "task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has just ended
+            nanoseconds += int((thread / "schedstat").read_bytes().split()[0])
+    return nanoseconds / 1e9
 
 
 def family_cpu_seconds(pid: int) -> float:
