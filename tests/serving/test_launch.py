@@ -89,6 +89,26 @@ def test_the_engine_that_is_named_is_started() -> None:
         assert engine_command(LaunchConfig(), config)[1:3] == ["-m", module]
 
 
+@pytest.mark.parametrize("own", [None, "glibc.malloc.arena_max=2"])
+def test_an_engines_weights_get_huge_pages_unless_its_owner_tunes_glibc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if own is not None:
+        monkeypatch.setenv("GLIBC_TUNABLES", own)
+    told = tmp_path / "told"
+    script = "import os, sys; open(sys.argv[1], 'w').write(os.environ['GLIBC_TUNABLES'] + '.')"
+
+    async def main() -> None:
+        settings = LaunchConfig(engine_argv=("-c", script, str(told)))
+        process = await EngineProcess.start(settings, CONFIG)
+        await process.wait()
+        await process.kill()
+
+    run(main())
+    assert told.read_text() == (own or "glibc.malloc.hugetlb=1") + "."
+
+
 def test_what_cannot_be_started_is_refused_before() -> None:
     with pytest.raises(ValueError, match="address and port of node 0"):
         LaunchConfig(nnodes=2)
