@@ -12,7 +12,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -47,29 +47,26 @@ class Stepped:
     cached_tokens = 0
 
     def __init__(self) -> None:
-        self.waiter: asyncio.Future[None] | None = None
-        self.pieces: list[Piece] = []
+        self.listener: Callable[[], None] | None = None
+        self.piece: Piece | None = None
 
     def give(self, piece: Piece) -> None:
-        self.pieces.append(piece)
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+        self.piece = piece
+        if self.listener is not None:
+            self.listener()
 
-    async def __aiter__(self) -> AsyncIterator[Piece]:
-        while True:
-            while self.pieces:
-                piece = self.pieces.pop(0)
-                yield piece
-                if piece.finish_reason is not None:
-                    return
-            self.waiter = asyncio.get_running_loop().create_future()
-            await self.waiter
+    def listen(self, listener: Callable[[], None]) -> None:
+        self.listener = listener
+
+    def take(self) -> Piece | None:
+        piece, self.piece = self.piece, None
+        return piece
 
     async def answer(self) -> Answer:
         raise NotImplementedError
 
     def cancel(self) -> None:
-        self.pieces.clear()
+        self.piece = None
 
 
 class SteppedService(FakeService):

@@ -21,7 +21,7 @@ _ROLES = ("system", "user", "assistant")
 
 
 class FakeGeneration:
-    """Yields the reply word by word; waits at `hold` until the service lets it go on."""
+    """Gives the reply word by word; waits at `hold` until the service lets it go on."""
 
     def __init__(self, service: FakeService, prompt: Sequence[int], options: Options) -> None:
         self.service = service
@@ -34,14 +34,39 @@ class FakeGeneration:
         self._words = _words(service.reply(text))
         self._echo = text if options.echo else ""
         self._stopped = asyncio.Event()
+        self._offered: Piece | Exception | None = None
+        self._taken = asyncio.Event()
+        self._producer: asyncio.Task[None] | None = None
 
     def cancel(self) -> None:
         if not self.finished:
             self.cancelled = True
             self._stopped.set()
+            self._taken.set()
 
-    def __aiter__(self) -> AsyncIterator[Piece]:
-        return self._pieces()
+    def listen(self, listener: Callable[[], None]) -> None:
+        self._producer = asyncio.ensure_future(self._produce(listener))
+
+    async def _produce(self, listener: Callable[[], None]) -> None:
+        """Offer one piece at a time: what is not taken waits for its reader."""
+        try:
+            async for piece in self._pieces():
+                self._offered = piece
+                listener()
+                if piece.finish_reason is not None:
+                    return
+                await self._taken.wait()
+                self._taken.clear()
+        except Exception as error:
+            self._offered = error
+            listener()
+
+    def take(self) -> Piece | None:
+        offered, self._offered = self._offered, None
+        self._taken.set()
+        if isinstance(offered, Exception):
+            raise offered
+        return offered
 
     async def _pieces(self) -> AsyncIterator[Piece]:
         limit = self.options.max_tokens
@@ -91,7 +116,7 @@ class FakeGeneration:
 
     async def answer(self) -> Answer:
         text, logprobs, tokens, reason = "", (), 0, None
-        async for piece in self:
+        async for piece in self._pieces():
             text += piece.text
             logprobs += piece.logprobs
             tokens, reason = piece.tokens, piece.finish_reason

@@ -132,6 +132,16 @@ def test_a_kept_connection_answers_again(live: LiveServer, monkeypatch: pytest.M
             assert client.post("/generate", json={"prompts": ["x"]}).status_code == 200
 
 
+def test_an_answer_tells_the_time_at_which_it_was_given(live: LiveServer) -> None:
+    with httpx.Client(base_url=live.url, timeout=10) as client:
+        dates = []
+        for second in (1_700_000_000, 1_700_000_000, 1_700_000_061):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("berth.server.connection.time.time", lambda now=second: now + 0.9)
+                dates.append(client.get("/livez").headers["date"])
+    assert dates == ["Tue, 14 Nov 2023 22:13:20 GMT"] * 2 + ["Tue, 14 Nov 2023 22:14:21 GMT"]
+
+
 def test_what_is_no_http_is_refused(live: LiveServer) -> None:
     with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
         connection.sendall(b"\x16\x03\x01\x00\xa5 hello\r\n\r\n")

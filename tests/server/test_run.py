@@ -141,6 +141,9 @@ def test_a_model_that_fails_for_good_ends_the_server_with_1() -> None:
         def start(self) -> None:
             self.state = Health("failed", "The engine cannot run.", False)
 
+        async def failed(self) -> None:
+            """It is so from the start."""
+
         async def drain(self, grace: float) -> None:
             self.drained_for = grace
 

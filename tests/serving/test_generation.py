@@ -37,34 +37,65 @@ def delta(tokens: list[int], reason: Any = None, **more: Any) -> Delta:
     return Delta(1, tokens, reason, **more)
 
 
-async def pieces(request: ModelGeneration) -> list[Piece]:
-    return [piece async for piece in request]
-
-
 def test_what_is_not_read_at_once_is_one_piece() -> None:
     async def main() -> None:
         request = generation()
         for token in TOKENS[:-1]:
             request.receive(delta([token]))
         request.receive(delta(TOKENS[-1:], "length"))
-        assert await pieces(request) == [Piece("Hello world", len(TOKENS), "length")]
+        heard = []
+        request.listen(lambda: heard.append(request.take()))  # at once: it is already there
+        assert heard == [Piece("Hello world", len(TOKENS), "length")]
 
     run(main())
 
 
-def test_a_waiting_reader_gets_each_piece_as_it_comes() -> None:
+def test_a_listener_can_take_each_piece_as_it_comes() -> None:
     async def main() -> None:
         request = generation()
-        reader = aiter(request)
-        for token in TOKENS:
-            waiting = asyncio.ensure_future(anext(reader))
-            await asyncio.sleep(0)
-            assert not waiting.done()
+        heard: list[Piece | None] = []
+        request.listen(lambda: heard.append(request.take()))
+        for count, token in enumerate(TOKENS, start=1):
+            assert request.take() is None
             request.receive(delta([token]))
-            assert (await waiting).text == SENTENCEPIECE.token_bytes(token).decode().removeprefix(
-                " " if token == TOKENS[0] else ""
+            assert len(heard) == count
+            piece = heard[-1]
+            assert piece is not None
+            assert piece.text == SENTENCEPIECE.token_bytes(token).decode().removeprefix(
+                " " if count == 1 else ""
             )
         request.cancel()
+        assert heard[-1] == Piece("", len(TOKENS), "cancelled")
+
+    run(main())
+
+
+def test_half_a_character_is_no_piece() -> None:
+    async def main() -> None:
+        request = generation()
+        heard = []
+        request.listen(lambda: heard.append(request.take()))
+        first, *others = SENTENCEPIECE.encode("\u2603", bos=False)[-3:]  # in three byte tokens
+        request.receive(delta([first]))
+        assert heard in ([], [None])
+        request.receive(delta(others))
+        assert heard[-1] is not None
+        assert heard[-1].text.endswith("\u2603")
+
+    run(main())
+
+
+def test_a_whole_answer_is_awaited_once_and_not_at_each_token() -> None:
+    async def main() -> None:
+        request = generation()
+        answer = asyncio.ensure_future(request.answer())
+        await asyncio.sleep(0)
+        for token in TOKENS:
+            request.receive(delta([token]))
+            await asyncio.sleep(0)
+            assert not answer.done()
+        request.receive(delta([], "stop"))
+        assert (await answer).text == "Hello world"
 
     run(main())
 
@@ -74,12 +105,30 @@ def test_an_error_comes_after_the_text_before_it() -> None:
         request = generation()
         request.receive(delta(TOKENS))
         request.fail(EngineFailed("gone"))
-        reader = aiter(request)
-        assert (await anext(reader)).text == "Hello world"
+        piece = request.take()
+        assert piece is not None
+        assert piece.text == "Hello world"
         with pytest.raises(EngineFailed, match="gone"):
-            await anext(reader)
+            request.take()
         with pytest.raises(EngineFailed, match="gone"):
             await request.answer()
+
+    run(main())
+
+
+def test_an_error_is_told_to_a_reader_that_first_has_to_take_the_text() -> None:
+    async def main() -> None:
+        request = generation()
+        calls: list[int] = []
+        request.listen(lambda: calls.append(request.output_tokens))
+        request.receive(delta(TOKENS))
+        request.fail(EngineFailed("gone"))
+        told = len(calls)
+        assert request.take() is not None
+        assert len(calls) == told + 1
+        with pytest.raises(EngineFailed, match="gone"):
+            request.take()
+        assert len(calls) == told + 1
 
     run(main())
 
@@ -111,15 +160,15 @@ def test_a_request_ends_once() -> None:
     run(main())
 
 
-def test_leaving_a_stream_early_cancels() -> None:
+def test_no_longer_waiting_for_an_answer_cancels() -> None:
     async def main() -> None:
         ends: list[ModelGeneration] = []
         request = generation(ends.append)
         request.receive(delta(TOKENS))
-        stream = request.__aiter__()
-        async for _ in stream:
-            break
-        await stream.aclose()  # type: ignore[attr-defined]
+        answer = asyncio.ensure_future(request.answer())
+        await asyncio.sleep(0)
+        answer.cancel()
+        await asyncio.gather(answer, return_exceptions=True)
         assert ends == [request]
         assert request.finish_reason == "cancelled"
 

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from answers import ENDLESS, decode
+from answers import ENDLESS, decode, pieces
 from fake_engine import expected_tokens
 from helpers import Recorder, make_service, run, serving, until
 from tiny_model import VOCAB
@@ -121,14 +121,14 @@ def test_a_slow_reader_gets_everything_in_few_pieces(meta_model: Path) -> None:
     async def main() -> None:
         async with serving(meta_model, "--step-seconds", "0") as service:
             generation = service.submit([1, 5], Options(max_tokens=300), request_id="r")
-            pieces = []
-            async for piece in generation:
-                pieces.append(piece)
+            read = []
+            async for piece in pieces(generation):
+                read.append(piece)
                 await until(lambda: generation.ended)
-            assert len(pieces) <= 2
-            text = "".join(piece.text for piece in pieces)
+            assert len(read) <= 2
+            text = "".join(piece.text for piece in read)
             assert text == decode(meta_model, expected_tokens([1, 5], 300))
-            assert pieces[-1].tokens == 300
+            assert read[-1].tokens == 300
 
     run(main())
 

@@ -57,6 +57,24 @@ def test_a_silent_rank_is_found_within_5_seconds() -> None:
     assert "no heartbeat" in str(rank.fault(14.0))
 
 
+def test_a_reported_step_is_a_sign_of_life_and_progress() -> None:
+    rank, now = watch(), 0.0
+    for _ in range(100):
+        now += DEFAULTS.silence_timeout * 0.9
+        rank.stepped(now)
+        assert rank.fault(now) is None
+        assert rank.silent_at == now + DEFAULTS.silence_timeout
+    assert found_after(rank, now, beats=True) < 5  # hung after its last report
+
+
+@given(st.floats(0.0, 100.0), st.floats(0.001, 10.0))
+def test_silence_is_a_fault_from_the_moment_that_is_foretold(heard: float, more: float) -> None:
+    rank = watch()
+    rank.heartbeat(heard, 1, busy=False)
+    assert rank.fault(rank.silent_at - 1e-6) is None
+    assert rank.fault(rank.silent_at + more) is not None
+
+
 def test_a_busy_rank_without_progress_is_found_within_5_seconds() -> None:
     rank = watch()
     rank.heartbeat(10.0, 1, busy=True)

@@ -156,6 +156,21 @@ def test_a_rank_that_hangs_or_is_stopped_is_gone_within_5_seconds(
     run(main())
 
 
+def test_a_server_that_stood_still_accuses_nobody() -> None:
+    async def main() -> None:
+        async with supervised(silence_timeout=0.4) as (supervisor, events):
+            await until(lambda: supervisor.state == "ready")
+            for seconds in (0.3, 0.5, 1.0, 2.5):
+                time.sleep(seconds)  # noqa: ASYNC251 - what the engine says meanwhile lies unread
+                await asyncio.sleep(0.6)
+            assert events.lost == []
+            os.kill(supervisor.pids()[0], signal.SIGSTOP)
+            await until(lambda: events.lost)
+            assert "no heartbeat" in events.lost[0][0]
+
+    run(main())
+
+
 def test_an_engine_that_never_gets_ready_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 

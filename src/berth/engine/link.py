@@ -12,7 +12,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-from berth.protocol.messages import FromEngine, Heartbeat, Shutdown, ToEngine
+from berth.protocol.messages import FromEngine, Heartbeat, Shutdown, StepReport, ToEngine
 from berth.protocol.wire import FrameReader, decode_to_engine, frame
 
 _CHUNK = 1 << 18
@@ -39,6 +39,7 @@ class Link:
     pulse: Pulse
     inbox: queue.SimpleQueue[ToEngine] = field(default_factory=queue.SimpleQueue)
     _sending: threading.Lock = field(default_factory=threading.Lock)
+    _reported: bool = False  # a step, since the last heartbeat was due
 
     @classmethod
     def connect(cls, path: str, rank: int, heartbeat_seconds: float) -> Link:
@@ -60,6 +61,8 @@ class Link:
                 self.sock.sendall(data)
         except OSError:
             os._exit(0)
+        if isinstance(message, StepReport):
+            self._reported = True
 
     def _read(self) -> None:
         reader = FrameReader()
@@ -79,5 +82,8 @@ class Link:
     def _beat(self, seconds: float) -> None:
         pause = threading.Event()
         while True:
-            self.send(Heartbeat(self.rank, self.pulse.work, self.pulse.busy))
+            # A report says as much, and waking the supervisor takes CPU from the tokens.
+            if not self._reported:
+                self.send(Heartbeat(self.rank, self.pulse.work, self.pulse.busy))
+            self._reported = False
             pause.wait(seconds)

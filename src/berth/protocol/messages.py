@@ -161,7 +161,8 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
-    """Sent by a thread of every rank twice a second, whatever its main thread does.
+    """Sent by a thread of every rank twice a second, whatever its main thread does; left out where
+    a StepReport has been sent since the last one, which says as much.
 
     `work` counts what the main thread has done (layers and idle waits). It is how a supervisor
     tells a rank that is busy from one that hangs; silence tells one that is stopped or dead.

@@ -7,7 +7,7 @@ theirs.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -38,12 +38,20 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield each complete body, in order; keep the rest for the next call.
+    def feed(self, data: bytes) -> Iterable[bytes | memoryview]:
+        """Each complete body, in order; the rest is kept for the next call.
 
         Raises:
             ProtocolError: a length prefix above MAX_FRAME_BYTES.
         """
+        # As nearly always: one whole frame, and nothing before it.
+        if not self._buffer and len(data) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(data)
+            if length == len(data) - _LENGTH.size <= MAX_FRAME_BYTES:
+                return (memoryview(data)[_LENGTH.size :],)
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> Iterator[bytes]:
         buffer = self._buffer
         buffer += data
         start = 0

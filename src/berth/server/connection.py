@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from asyncio import TimerHandle
+from email.utils import formatdate
+from functools import lru_cache
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -48,6 +51,7 @@ class GuardedConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins, on a new connection or a kept one."""
         super().on_message_begin()
+        self.server_state.default_headers = [(b"date", _date(int(time.time())))]
         self._expect_head()
 
     def on_headers_complete(self) -> None:
@@ -75,6 +79,12 @@ class GuardedConnection(HttpToolsProtocol):
             head = b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
             self.transport.write(head)
             self.transport.close()
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> bytes:
+    """RFC 9110's Date."""
+    return formatdate(seconds, usegmt=True).encode("ascii")
 
 
 def _notice_dead_peers(transport: asyncio.Transport, seconds: float) -> None:

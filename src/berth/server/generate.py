@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from starlette.requests import Request
@@ -101,10 +101,7 @@ async def open_stream(
     context.prompt_tokens = sum(generation.prompt_tokens for generation in generations)
     pump = Pump(generations)
     try:
-        first = await _supervise(server, context, request.receive, pump.__anext__())
-    except StopAsyncIteration:
-        pump.close()
-        raise EngineFailed("The engine ended the request without an answer.") from None
+        first = await _supervise(server, context, request.receive, pump.next())
     except BaseException:
         pump.close()
         raise
@@ -143,7 +140,8 @@ class _EventStream(Response):
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(start)
             try:
-                work = self._write(send)
+                # What is between the front and here concerns the head alone.
+                work = self._write(self._context.send or send)
                 await _supervise(self._server, self._context, receive, work)
                 self._context.output_tokens = self._pump.output_tokens
                 last = self._writer.end()
@@ -162,13 +160,12 @@ class _EventStream(Response):
     async def _write(self, send: Send) -> None:
         write = self._writer.piece
         batch = self._first
-        while True:
-            body = b"".join([write(index, piece) for index, piece in batch])
+        while batch:
+            body = b""
+            for index, piece in batch:
+                body += write(index, piece)
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            try:
-                batch = await anext(self._pump)
-            except StopAsyncIteration:
-                return
+            batch = await self._pump.next()
 
 
 async def _send_last(send: Send, body: bytes) -> None:
@@ -183,65 +180,58 @@ async def _send_last(send: Send, body: bytes) -> None:
 class Pump:
     """The pieces of several generations as they come, as batches of all that is waiting.
 
-    One generation is read directly. Several are read by a task each; what they bring while a
-    slow client is being written to leaves in one batch.
+    What comes while a slow client is being written to leaves in one batch. Nothing here is a task:
+    an engine's step adds to a list, and wakes the one who writes.
 
-    Raises from iteration: what a generation raises; EngineFailed or Unavailable where one ends
-    without an answer.
+    `next` raises, after the pieces before it, what a generation raises; EngineFailed or
+    Unavailable where one ends without an answer.
     """
 
     def __init__(self, generations: Sequence[Generation]) -> None:
         self._generations = generations
         self._counts = [0] * len(generations)
         self._open = len(generations)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._arrived: deque[tuple[int, Piece] | BaseException] = deque()
-        self._wake = asyncio.Event()
-        self._single: AsyncIterator[Piece] | None = None
-        if len(generations) == 1:
-            self._single = aiter(generations[0])
-        else:
-            self._tasks = [
-                asyncio.create_task(self._read(index, generation))
-                for index, generation in enumerate(generations)
-            ]
+        self._ready: list[int] = []  # the generations that have something, in order of arrival
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        for index, generation in enumerate(generations):
+            generation.listen(partial(self._heard, index))
 
     @property
     def output_tokens(self) -> int:
         """Output tokens seen so far, over all generations."""
         return sum(self._counts)
 
-    def __aiter__(self) -> Pump:
-        return self
+    def _heard(self, index: int) -> None:
+        if index not in self._ready:
+            self._ready.append(index)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
-    async def __anext__(self) -> Batch:
-        if self._single is not None:
-            if not self._open:
-                raise StopAsyncIteration
-            try:
-                piece = await anext(self._single)
-            except StopAsyncIteration:
-                _unanswered(None)
-            self._note(0, piece)
-            return ((0, piece),)
-        return await self._next_of_many()
+    async def next(self) -> Batch:
+        """Wait for something; empty when all answers are complete."""
+        while self._open:
+            if self._error is not None:
+                raise self._error
+            if not self._ready:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+                self._waiter = None
+            if batch := self._take():
+                return batch
+        return ()
 
-    async def _next_of_many(self) -> Batch:
-        if not self._open and not self._arrived:
-            raise StopAsyncIteration
-        if not self._arrived:
-            self._wake.clear()
-            await self._wake.wait()
+    def _take(self) -> Batch:
+        ready, self._ready = self._ready, []
         batch: list[tuple[int, Piece]] = []
-        while self._arrived:
-            item = self._arrived.popleft()
-            if isinstance(item, BaseException):
-                if batch:  # first what came before it
-                    self._arrived.appendleft(item)
-                    break
-                raise item
-            self._note(*item)
-            batch.append(item)
+        try:
+            for index in ready:
+                piece = self._generations[index].take()
+                if piece is not None:
+                    self._note(index, piece)
+                    batch.append((index, piece))
+        except Exception as error:
+            self._error = error
         return batch
 
     def _note(self, index: int, piece: Piece) -> None:
@@ -251,23 +241,8 @@ class Pump:
                 _unanswered(piece.finish_reason)
             self._open -= 1
 
-    async def _read(self, index: int, generation: Generation) -> None:
-        finished = False
-        try:
-            async for piece in generation:
-                finished = piece.finish_reason is not None
-                self._arrived.append((index, piece))
-                self._wake.set()
-            if not finished:
-                _unanswered(None)
-        except Exception as error:
-            self._arrived.append(error)
-            self._wake.set()
-
     def close(self) -> None:
         """Cancel what still runs. Safe to call at any time, and more than once."""
-        for task in self._tasks:
-            task.cancel()
         _cancel(self._generations)
 
 
@@ -277,7 +252,7 @@ def _complete(answer: Answer) -> Answer:
     return answer
 
 
-def _unanswered(reason: FinishReason | None) -> NoReturn:
+def _unanswered(reason: FinishReason) -> NoReturn:
     """A generation ended without its answer, and nobody on this side asked for that."""
     if reason == "cancelled":
         raise Unavailable("The server stopped before the answer was complete.", retry_after=5)

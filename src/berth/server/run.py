@@ -31,9 +31,7 @@ log = logging.getLogger("berth.server")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STOP_SECONDS = 10.0  # for the model to end once it is told to
 _CLOSE_SECONDS = 5  # for answers that are already written to reach their clients
-_LOOK_SECONDS = 2.0  # between two looks at whether the model has failed for good
 _BACKLOG = 2048
-_DATE_SECONDS = 1.0  # how old the Date header of an answer may be
 
 
 class CannotListen(Exception):
@@ -49,6 +47,10 @@ class StartableService(Service, Protocol):
 
     def start(self) -> None:
         """Begin to load; returns at once."""
+        ...
+
+    async def failed(self) -> None:
+        """Return when the model cannot run, and nobody tries any more."""
         ...
 
     async def drain(self, grace: float) -> None:
@@ -70,9 +72,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
     async def main_loop(self) -> None:
-        while not await self.on_tick(0):  # 0: write the Date header anew
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._told.wait(), _DATE_SECONDS)
+        await self._told.wait()
 
     def end(self, *, force: bool) -> None:
         """Close the socket; do not wait for open connections where forced."""
@@ -167,8 +167,7 @@ async def serve_model(
 
     async def start() -> None:
         service.start()
-        while service.health().state != "failed":  # noqa: ASYNC110  # it offers no event
-            await asyncio.sleep(_LOOK_SECONDS)
+        await service.failed()
         raise ModelFailed
 
     async def stop() -> None:
@@ -192,6 +191,7 @@ def _config(app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,  # uvicorn's is written every second, asked or not; see connection.py
         # Forwarded addresses would decide who may shut the server down.
         proxy_headers=False,
         timeout_keep_alive=75,

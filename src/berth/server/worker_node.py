@@ -5,8 +5,6 @@ Clients talk to node 0. Here a request would find no scheduler, so there is no r
 
 from __future__ import annotations
 
-import asyncio
-
 from berth.protocol.messages import Ready, StepReport
 from berth.server.app import create_worker_app
 from berth.server.health import drained
@@ -17,7 +15,6 @@ from berth.serving.open_model import ServingConfig
 from berth.serving.service import Health
 from berth.serving.supervisor import EngineSupervisor
 
-_LOOK_SECONDS = 0.5
 _DETAILS = {
     "starting": "This node's ranks are starting.",
     "loading": "This node's ranks are loading their share of the weights.",
@@ -43,7 +40,7 @@ class WorkerNode:
         """The supervisor has logged it and starts anew."""
 
     def engine_given_up(self, reason: str) -> None:
-        """`run` sees the state."""
+        """`run` hears of it too."""
 
     def health(self) -> Health:
         """This node's part of the engine."""
@@ -62,8 +59,7 @@ class WorkerNode:
     async def run(self) -> None:
         """Keep the ranks running. Raises ModelFailed where that is hopeless."""
         self._supervisor.start()
-        while self._supervisor.state != "failed":  # noqa: ASYNC110 - it has no event for that
-            await asyncio.sleep(_LOOK_SECONDS)
+        await self._supervisor.given_up()
         raise ModelFailed
 
     async def stop(self) -> None:

@@ -44,9 +44,8 @@ class RankLink(asyncio.Protocol):
         try:
             for body in self._frames.feed(data):
                 message = decode_from_engine(body)
-                rank = getattr(message, "rank", None)
-                if self.rank is None and rank is not None:
-                    self.rank = rank
+                if self.rank is None:
+                    self.rank = getattr(message, "rank", None)
                 self._owner.link_message(self, message)
         except (ProtocolError, msgspec.DecodeError) as error:
             self._problem = f"sent what is no message: {error}"

@@ -1,9 +1,9 @@
-"""One running request: what its reader awaits, and what the service knows of it."""
+"""One running request: what its reader takes, and what the service knows of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,8 @@ class ModelGeneration:
         self._echo = echo
         self._output_hidden = output_hidden
         self._on_end = on_end
-        self._waiter: asyncio.Future[None] | None = None
+        self._listener: Callable[[], None] | None = None
+        self._end_waiter: asyncio.Future[None] | None = None
 
     # For the service.
 
@@ -91,8 +92,8 @@ class ModelGeneration:
             self._output.feed(delta.tokens, delta.finish_reason, delta.logprobs)
         if self._output.finish_reason is not None:
             self._end()
-        elif self._output.has_more():
-            self._wake()
+        elif self._listener is not None:
+            self._listener()
 
     def lost_engine(self, *, to_blame: bool) -> None:
         """The engine that had this request died. Counts towards giving the request up."""
@@ -126,12 +127,11 @@ class ModelGeneration:
         self.ended = True
         if self.timer is not None:
             self.timer.cancel()
-        self._wake()
+        if self._end_waiter is not None and not self._end_waiter.done():
+            self._end_waiter.set_result(None)
+        if self._listener is not None:
+            self._listener()
         self._on_end(self)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     # For the reader.
 
@@ -149,26 +149,30 @@ class ModelGeneration:
             self._output.end_early("cancelled")
             self._end()
 
-    async def __aiter__(self) -> AsyncIterator[Piece]:
-        try:
-            while True:
-                if self._output.has_more() or (self.ended and self.error is None):
-                    text, scores = self._output.take()
-                    reason = self._output.finish_reason
-                    yield Piece(text, self._output.tokens, reason, scores)
-                    if reason is not None:
-                        return
-                elif self.error is not None:
-                    raise self.error
-                else:
-                    await self._wait()
-        finally:
-            self.cancel()
+    def listen(self, listener: Callable[[], None]) -> None:
+        """See `Generation`."""
+        self._listener = listener
+        if self.ended or self._output.has_more():
+            listener()
+
+    def take(self) -> Piece | None:
+        """See `Generation`."""
+        output = self._output
+        if output.has_more() or (self.ended and self.error is None):
+            text, scores = output.take()
+            if self.error is not None and self._listener is not None:
+                self._listener()  # for the error, which comes after the text
+            return Piece(text, output.tokens, output.finish_reason, scores)
+        if self.error is not None:
+            raise self.error
+        return None
 
     async def answer(self) -> Answer:
+        """See `Generation`."""
         try:
-            while not self.ended:
-                await self._wait()
+            if not self.ended:
+                self._end_waiter = asyncio.get_running_loop().create_future()
+                await self._end_waiter
         finally:
             self.cancel()
         if self.error is not None:
@@ -186,10 +190,3 @@ class ModelGeneration:
             cached_tokens=self.cached_tokens,
             logprobs=scores,
         )
-
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None

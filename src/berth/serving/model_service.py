@@ -60,7 +60,7 @@ class ModelService:
         self._idle = asyncio.Event()
         self._idle.set()
         self._last_stats = EngineStats()
-        self._past_counters = (0, 0, 0)  # of engines that are gone
+        self._past_counters: tuple[int, int, int] | None = None  # of engines that are gone
 
     # Life.
 
@@ -77,6 +77,10 @@ class ModelService:
             log.warning("%d requests are cut short by the shutdown", len(self._active))
             self._fail_all(Unavailable("The server is shutting down."))
         await self._supervisor.stop()
+
+    async def failed(self) -> None:
+        """Return when the engine cannot run, and is not started again."""
+        await self._supervisor.given_up()
 
     def stop_admitting(self) -> None:
         """Turn `health` to draining and refuse new requests; running ones go on."""
@@ -306,8 +310,10 @@ class ModelService:
                 generation.fail(EngineFailed("The answer could not be put together."))
             if generation is self._on_trial:
                 self._clear_suspicion(generation)
-        self._last_stats = report.stats
-        self._observer.step(self._with_past(report.stats), tokens, first_tokens, gaps)
+        stats = self._last_stats = report.stats
+        if self._past_counters:
+            stats = self._with_past(stats)
+        self._observer.step(stats, tokens, first_tokens, gaps)
 
     def engine_lost(self, reason: str, *, was_ready: bool) -> None:
         self._engine_up = False
@@ -339,9 +345,9 @@ class ModelService:
 
     def _with_past(self, stats: EngineStats) -> EngineStats:
         """Counters over all engines, so that they never go back."""
-        preemptions, queries, hits = self._past_counters
-        if not (preemptions or queries or hits):
+        if self._past_counters is None:
             return stats
+        preemptions, queries, hits = self._past_counters
         return msgspec.structs.replace(
             stats,
             preemptions=stats.preemptions + preemptions,

@@ -77,8 +77,6 @@ class OutputText:
 
     def _add(self, text: str) -> bool:
         """Show what may be shown of `text`; say whether a stop string is complete."""
-        if not text:
-            return False
         self._decoded += len(text)
         if self._stop is None or self.tokens < self._min_tokens:
             self._show(text)
@@ -122,8 +120,10 @@ class OutputText:
     def take(self) -> tuple[str, tuple[TokenText, ...]]:
         """Return text and tokens that were not taken yet; both may be empty."""
         text = "".join(self._parts[self._taken_parts :])
-        scores = tuple(self._visible[self._taken_scores :])
         self._taken_parts = len(self._parts)
+        if self._taken_scores == len(self._visible):
+            return text, ()
+        scores = tuple(self._visible[self._taken_scores :])
         self._taken_scores = len(self._visible)
         return text, scores
 

@@ -22,8 +22,17 @@ class RankWatch:
         self._moved = now  # when `work` last changed, or the rank was last idle
 
     def heard(self, now: float) -> None:
-        """Any message arrived."""
+        """A message that only shows that the process lives."""
         self._heard = now
+
+    def stepped(self, now: float) -> None:
+        """The report of a step arrived; it stands for a heartbeat, and is progress."""
+        self._heard = self._moved = now
+
+    @property
+    def silent_at(self) -> float:
+        """When it will have been silent for too long, if nothing more is heard."""
+        return self._heard + self._silence_timeout
 
     def heartbeat(self, now: float, work: int, busy: bool) -> None:
         """A heartbeat arrived."""

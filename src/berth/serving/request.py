@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from berth.protocol.messages import FinishReason, GenerateParams, TokenLogprob
 
 
@@ -63,8 +65,7 @@ class TokenText:
     has_logprob: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """A part of one answer, as it arrives. Texts concatenated are the answer, exactly.
 
     A piece never ends inside a UTF-8 character and never holds text that may turn out to be the

@@ -5,7 +5,7 @@ Where a text may be large, call `encode` and `render_chat` through offload.py, w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,14 +24,35 @@ class Health:
 
 
 class Generation(Protocol):
-    """One running request. Iterate it, or await `answer()`; closing it early cancels it."""
+    """One running request. Take its pieces as they come, or await `answer()`."""
 
     prompt_tokens: int
     cached_tokens: int  # known once the first piece arrived
 
-    def __aiter__(self) -> AsyncIterator[Piece]: ...
-    async def answer(self) -> Answer: ...
-    def cancel(self) -> None: ...
+    def take(self) -> Piece | None:
+        """What has come since the last call, as one piece; None where nothing has.
+
+        The last piece has a finish_reason. Raises, once all text is taken, what the request failed
+        of: EngineFailed, TimedOut or Unavailable.
+        """
+        ...
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever `take` has something to say: from now on, and for what is there.
+
+        It is called on the event loop, at most once for each step of the engine, and from `take`
+        where an error follows the text; also where there is nothing yet (half a character). There
+        is one listener.
+        """
+        ...
+
+    async def answer(self) -> Answer:
+        """All of it, when it is complete; cancels the request where the waiting is cancelled."""
+        ...
+
+    def cancel(self) -> None:
+        """Give the request up; nothing happens where it has ended."""
+        ...
 
 
 class Service(Protocol):

@@ -34,9 +34,6 @@ from berth.serving.rank_watch import RankWatch
 log = logging.getLogger("berth.serving.supervisor")
 engine_log = logging.getLogger("berth.engine")
 
-# Between two looks at who is silent: each costs CPU that a token wants. Who does not get on is seen
-# by its own heartbeats.
-_TICK = 0.5
 _STALL = 1.5  # a look this late means that we stood still, not they
 _LAST_WORDS = 0.25  # seconds until what an engine said when it ended has arrived
 # A rank that died without a word makes the others fail in a collective, and they say so. Theirs is
@@ -96,7 +93,10 @@ class EngineLife:
             self._connected(link, link.rank, now)
         match message:
             case StepReport():
+                if link.rank is not None:
+                    self._watches[link.rank].stepped(now)
                 self._events.engine_step(message)
+                return
             case Heartbeat(rank=rank, work=work, busy=busy):
                 if rank in self._watches:
                     self._watches[rank].heartbeat(now, work, busy)
@@ -233,19 +233,35 @@ class EngineLife:
         self.fail(reason)
 
     async def _watch(self) -> None:
-        started = last = time.monotonic()
-        while True:
-            await asyncio.sleep(_TICK)
+        """Look when somebody may have been silent for too long, and no sooner: each look costs CPU
+        that a token wants. Who does not get on is seen by its own heartbeats.
+        """
+        started = time.monotonic()
+        limit = self._launch.connect_timeout
+        while not self._fault.done():
+            await self._sleep_until_silence(started + limit)
             now = time.monotonic()
-            if now - last > _STALL:
-                for watch in self._watches.values():
-                    watch.forgive(now - last)
-            last = now
             for rank in self._watches:
                 self._judge(rank, now)
-            limit = self._launch.connect_timeout
             if not self._links and self._launch.nnodes == 1 and now - started > limit:
                 self.fail(f"no rank of the engine connected within {limit:.0f} s")
+
+    async def _sleep_until_silence(self, connected_by: float) -> None:
+        now = time.monotonic()
+        # The limits become shorter when the engine is ready: it is not slept for longer than those.
+        look = now + self._launch.silence_timeout
+        if not self._links and connected_by > now:
+            look = min(look, connected_by)
+        look = min([look, *(watch.silent_at for watch in self._watches.values())])
+        await asyncio.sleep(look - now)
+        now = time.monotonic()
+        if now - look > _STALL:
+            for watch in self._watches.values():
+                watch.forgive(now - look)
+        if any(watch.silent_at <= now for watch in self._watches.values()):
+            # Where we were stopped, what they said meanwhile lies in the socket, and where all of
+            # the machine was, they have to wake too.
+            await asyncio.sleep(self._config.heartbeat_seconds)
 
 
 async def _log_output(output: asyncio.StreamReader) -> None:
@@ -274,7 +290,7 @@ class EngineSupervisor:
         self._ever_ready = False
         self._deaths = 0
         self._reason = ""
-        self._failed = False
+        self._failed = asyncio.Event()
 
     @property
     def deaths(self) -> int:
@@ -284,7 +300,7 @@ class EngineSupervisor:
     @property
     def state(self) -> str:
         """One of "starting", "loading", "ready", "restarting" and "failed"."""
-        if self._failed:
+        if self._failed.is_set():
             return "failed"
         life = self._life
         if life is not None and life.ready:
@@ -314,6 +330,10 @@ class EngineSupervisor:
     def start(self) -> None:
         """Begin to keep an engine running."""
         self._task = asyncio.create_task(self._run(), name="engine supervisor")
+
+    async def given_up(self) -> None:
+        """Return when the engine cannot run, and is not started again."""
+        await self._failed.wait()
 
     async def stop(self) -> None:
         """Ask the engine to end, end it for certain, and start none again."""
@@ -365,7 +385,7 @@ class EngineSupervisor:
             await self._back_off(short_lives)
 
     def _give_up(self, reason: str) -> None:
-        self._failed = True
+        self._failed.set()
         self._reason = reason
         log.error("the engine is given up: %s", reason)
         self._events.engine_given_up(reason)

@@ -54,6 +54,10 @@ class TwoEngines:
         both = [self._native] if self._second is None else [self._native, self._second]
         await asyncio.gather(*(service.drain(grace) for service in both))
 
+    async def failed(self) -> None:
+        """Return when the native engine cannot run, and is not started again."""
+        await self._native.failed()
+
     def health(self) -> Health:
         """The native engine's: without the second one nearly everything is still answered."""
         return self._native.health()
