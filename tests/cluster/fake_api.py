@@ -39,6 +39,7 @@ class FakeApi:
         self.nodes: list[dict[str, Any]] = []
         self.pods: list[dict[str, Any]] = []
         self.deny: int | None = None  # answer every request with this status
+        self.page: bytes | None = None  # answer every request with this, and status 200
         self.requests: list[str] = []
         self.url = ""
 
@@ -111,6 +112,8 @@ def fake_api() -> Iterator[FakeApi]:
             state.requests.append(self.path)
             if state.deny is not None:
                 self._answer(state.deny, {"kind": "Status", "code": state.deny})
+            elif state.page is not None:
+                self._send(200, state.page)
             elif url.path == "/api/v1/nodes":
                 self._list("NodeList", state.nodes, query)
             elif url.path == "/api/v1/pods":
@@ -126,7 +129,9 @@ def fake_api() -> Iterator[FakeApi]:
             self._answer(200, page | {"items": items[first:upto]})
 
         def _answer(self, status: int, body: dict[str, Any]) -> None:
-            content = json.dumps(body).encode()
+            self._send(status, json.dumps(body).encode())
+
+        def _send(self, status: int, content: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

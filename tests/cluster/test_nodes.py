@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.cluster.nodes import ClusterError, connect, read_nodes
+from berth.cluster.api_server import ClusterError, connect, read_nodes
 from berth.cluster.quantity import parse_quantity
 from berth.fit.placement import Taint
 from berth.fit.units import GIB, KIB
@@ -68,8 +68,41 @@ def test_memory_requests_are_added_up(api: FakeApi, tmp_path: Path) -> None:
 def test_an_odd_pod_is_told_and_no_traceback(api: FakeApi, tmp_path: Path) -> None:
     api.add_node("a")
     api.add_pod("a", {"requests": {"memory": "lots"}})
-    with pytest.raises(ClusterError, match="cannot be understood"):
+    with pytest.raises(ClusterError, match="pod default/pod-0 cannot be understood: memory is 'lo"):
         read_nodes(connect(api.kubeconfig(tmp_path)))
+
+
+@pytest.mark.parametrize("resource", [GPU, "memory"])
+def test_an_odd_node_is_told_and_no_traceback(resource: str, api: FakeApi, tmp_path: Path) -> None:
+    api.add_node("a")
+    api.nodes[0]["status"]["allocatable"][resource] = "lots"
+    with pytest.raises(ClusterError, match=f"node a cannot be understood: {resource} is 'lots'"):
+        read_nodes(connect(api.kubeconfig(tmp_path)))
+
+
+def test_what_a_newer_kubernetes_adds_does_not_matter(api: FakeApi, tmp_path: Path) -> None:
+    api.add_node("a")
+    api.nodes[0]["spec"]["taints"] = [{"key": "new", "effect": "NoIdea", "since": 5}]
+    api.nodes[0]["status"]["conditions"].append({"novel": True})
+    api.add_pod("a", {"limits": {GPU: "1"}, "novel": []}, init=[{"restartPolicy": "Sometimes"}])
+    (node,) = read_nodes(connect(api.kubeconfig(tmp_path)))
+    assert node.ready
+    assert node.taints == (Taint("new", "", "NoIdea"),)
+    assert node.gpus_requested == 1
+
+
+@pytest.mark.parametrize("page", [b"<html>sign in</html>", b"\xff", b"[]", b'{"items": [1]}'])
+def test_an_answer_that_is_no_list_is_told(page: bytes, api: FakeApi, tmp_path: Path) -> None:
+    api.page = page
+    with pytest.raises(ClusterError, match="the API server's answer cannot be understood"):
+        read_nodes(connect(api.kubeconfig(tmp_path)))
+
+
+def test_slices_of_shared_gpus_are_counted_all(api: FakeApi, tmp_path: Path) -> None:
+    api.add_node("a", gpus=800)
+    api.add_pod("a", {"limits": {GPU: "300"}})
+    (node,) = read_nodes(connect(api.kubeconfig(tmp_path)))
+    assert (node.gpus_allocatable, node.gpus_requested) == (800, 300)
 
 
 def test_a_large_cluster_comes_in_pages(api: FakeApi, tmp_path: Path) -> None:

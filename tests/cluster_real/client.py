@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from berth.cluster.nodes import connect
+from berth.cluster.api_server import connect
 
 Json = dict[str, Any]
 Health = Literal["ready", "starting", "crash"]

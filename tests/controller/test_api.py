@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from berth.cluster.nodes import connect
+from berth.cluster.api_server import connect
 from berth.controller.api import KubeApi
 from berth.controller.errors import (
     AlreadyExists,

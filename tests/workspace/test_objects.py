@@ -8,9 +8,9 @@ import click
 import pytest
 
 from berth.cli.serve import serve
+from berth.cluster.quantity import quantity
 from berth.fit.native import engine_budget, numbers_of
 from berth.models.config_files import load_config
-from berth.workspace.nodes import quantity
 from berth.workspace.observed import Settings
 from workspace.worlds import GIB, Cluster, Object, cpu_node, gpu_node, presets, workspace
 

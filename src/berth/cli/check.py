@@ -10,7 +10,7 @@ import click
 
 from berth.cli.fit import DOES_NOT_FIT, request_for
 from berth.cli.model_source import Model, ModelError, open_model
-from berth.cluster.nodes import ClusterError, PodsOf, connect, read_nodes
+from berth.cluster.api_server import ClusterError, PodsOf, connect, read_nodes
 from berth.cluster.quantity import parse_quantity
 from berth.fit import FitInputError, Machine, explain
 from berth.fit.placement import (

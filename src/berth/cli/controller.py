@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 import click
 
-from berth.cluster.nodes import ClusterError
+from berth.cluster.api_server import ClusterError
 from berth.controller.leader import Term
 from berth.controller.settings import ControllerSettings, SettingsError
 from berth.workspace.observed import Settings

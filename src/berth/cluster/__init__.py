@@ -1,1 +1,1 @@
-"""Reading a cluster's nodes through the API server. Thin: decisions are in berth.fit.placement."""
+"""Nodes and pods as an API server has them. Thin: decisions are in berth.fit.placement."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from decimal import ROUND_CEILING, Decimal
 
 _SUFFIXES = {
@@ -35,18 +34,12 @@ def parse_quantity(text: str) -> int:
     return int((Decimal(match[1]) * _SUFFIXES[match[2]]).to_integral_value(ROUND_CEILING))
 
 
-def pod_total(running: Iterable[int], inits: Iterable[tuple[int, bool]]) -> int:
-    """What the scheduler counts for a pod: its containers together, or its largest init one.
-
-    Args:
-        running: what each container asks for.
-        inits: the same of each init container, in order, and whether it stays (restartPolicy
-            Always, a sidecar), which makes it count with the containers.
-    """
-    sidecars = largest = 0
-    for size, stays in inits:
-        if stays:
-            sidecars += size
-        else:
-            largest = max(largest, sidecars + size)
-    return max(sidecars + sum(running), largest)
+def quantity(value: object) -> int | None:
+    """The same of what an API object has there; None for what is no quantity, or below 0."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    try:
+        found = parse_quantity(str(value)[:40])
+    except ValueError:
+        return None
+    return found if found >= 0 else None

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from berth.cluster.fields import text
 from berth.controller.errors import Forbidden, NotFound
 from berth.controller.kinds import CONFIG_MAP, NODE, POD, Key, Object, meta, uid
 from berth.controller.ports import Api
 from berth.controller.store import Store
 from berth.presets.catalogue import Preset
-from berth.workspace.fields import text
 from berth.workspace.names import FINALIZER, claim, headless_service, service, stateful_set
 from berth.workspace.observed import Observed, Settings
 

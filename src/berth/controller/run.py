@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from berth.cluster.nodes import ClusterError, connect
+from berth.cluster.api_server import ClusterError, connect
 from berth.controller.api import KubeApi
 from berth.controller.core import Reconciler
 from berth.controller.errors import ApiError

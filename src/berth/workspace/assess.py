@@ -10,9 +10,7 @@ from typing import Any
 
 import msgspec
 
-from berth.workspace import names
-from berth.workspace.claims import ClaimState, claim_state, own_claims
-from berth.workspace.fields import (
+from berth.cluster.fields import (
     Json,
     is_going,
     mapping,
@@ -22,6 +20,8 @@ from berth.workspace.fields import (
     uid_of,
     words,
 )
+from berth.workspace import names
+from berth.workspace.claims import ClaimState, claim_state, own_claims
 from berth.workspace.nodes import read_nodes
 from berth.workspace.objects.common import Plan
 from berth.workspace.objects.wanted import wanted_objects

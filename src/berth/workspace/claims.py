@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from berth.fit.units import GIB
-from berth.workspace import names
-from berth.workspace.actions import Action, Apply, Delete
-from berth.workspace.fields import (
+from berth.cluster.fields import (
     Json,
     condition,
     is_going,
@@ -24,6 +21,9 @@ from berth.workspace.fields import (
     words,
     written,
 )
+from berth.fit.units import GIB
+from berth.workspace import names
+from berth.workspace.actions import Action, Apply, Delete
 from berth.workspace.objects.nodeclaim import API_VERSION, KIND, node_claim
 from berth.workspace.observed import Observed
 from berth.workspace.reasons import Reason

@@ -9,12 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from berth.workspace import names
-from berth.workspace.actions import Apply
-from berth.workspace.assess import Assessment, assess
-from berth.workspace.claims import ClaimState
-from berth.workspace.diff import is_current
-from berth.workspace.fields import (
+from berth.cluster.fields import (
     Json,
     condition,
     is_going,
@@ -24,6 +19,11 @@ from berth.workspace.fields import (
     text,
     written,
 )
+from berth.workspace import names
+from berth.workspace.actions import Apply
+from berth.workspace.assess import Assessment, assess
+from berth.workspace.claims import ClaimState
+from berth.workspace.diff import is_current
 from berth.workspace.inference import inference, lost_nodes, resources
 from berth.workspace.judgement import Judgement, no, unknown, yes
 from berth.workspace.objects.container import startup_seconds

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from berth.cluster.fields import words
+from berth.cluster.quantity import quantity
 from berth.workspace import names
-from berth.workspace.fields import words
-from berth.workspace.nodes import quantity
 
 # The key by which the API server tells the entries of a list apart; a list that has none of
 # these is one value.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from berth.cluster.fields import Json, is_going, name_of, text, uid_of, whole, words
+from berth.cluster.nodes import is_ready as node_is_ready
 from berth.workspace.assess import Assessment
 from berth.workspace.diff import was_applied
-from berth.workspace.fields import Json, is_going, name_of, text, uid_of, whole, words
 from berth.workspace.judgement import Judgement, no, yes
-from berth.workspace.nodes import is_ready as node_is_ready
 from berth.workspace.objects.container import startup_seconds
 from berth.workspace.pods import (
     Trouble,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from berth.cluster.fields import Json, is_going, name_of, text, uid_of
 from berth.workspace.actions import (
     Action,
     Apply,
@@ -21,7 +22,6 @@ from berth.workspace.assess import Assessment, assess
 from berth.workspace.claims import delete_claim, has_finalizer, own_claims
 from berth.workspace.conditions import Conditions, ending_status, judge
 from berth.workspace.diff import is_current, must_be_made_anew, was_applied
-from berth.workspace.fields import Json, is_going, name_of, text, uid_of
 from berth.workspace.observed import Observed
 from berth.workspace.spec import Identity, identity
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from berth.workspace.fields import (
+from berth.cluster.fields import (
     Json,
     condition,
     flag,

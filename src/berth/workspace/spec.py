@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from berth.cluster.fields import name_of, text, uid_of, whole, words
 from berth.presets.catalogue import Preset
-from berth.workspace.fields import name_of, text, uid_of, whole, words
 from berth.workspace.names import LOAD_BALANCER
 from berth.workspace.observed import Observed
 from berth.workspace.options import OptionError, Options, read_options

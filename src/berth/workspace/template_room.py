@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from berth.cluster.fields import mapping
+from berth.cluster.nodes import request, tolerations
 from berth.fit.placement import DEFAULT_TOLERATIONS, GPU_RESOURCE, Node, Toleration
-from berth.workspace.fields import mapping
 from berth.workspace.names import INSTANCE_TYPE
-from berth.workspace.nodes import request, tolerations
 from berth.workspace.placing import Room, Unplaced, of_type
 from berth.workspace.reasons import Reason
 from berth.workspace.shape import Shape

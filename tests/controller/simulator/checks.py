@@ -24,7 +24,7 @@ from berth.controller.store import Store
 from berth.workspace.actions import Apply, Delete
 from berth.workspace.names import APPLIED, NAMESPACE_LABEL, WORKSPACE_LABEL
 from berth.workspace.plan import plan
-from controller.simulator.cluster import is_ready
+from controller.simulator.reports import is_ready
 from controller.simulator.server import Change
 
 if TYPE_CHECKING:

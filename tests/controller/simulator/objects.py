@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from berth.controller.kinds import NODE, WORKSPACE, Kind
 from berth.presets.catalogue import Preset, load_presets
-from controller.simulator.cluster import make_node
+from controller.simulator.reports import make_node
 
 if TYPE_CHECKING:
     from controller.simulator.simulation import Simulation

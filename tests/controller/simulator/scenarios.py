@@ -19,7 +19,8 @@ from berth.controller.kinds import (
 from berth.workspace import names
 from berth.workspace.observed import Settings
 from berth.workspace.plan import plan
-from controller.simulator.cluster import Fate, Launch
+from controller.simulator.karpenter import Launch
+from controller.simulator.kubelet import Fate
 from controller.simulator.objects import (
     A100,
     MACHINES,

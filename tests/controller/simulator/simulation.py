@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from berth.cluster.fields import text
 from berth.controller.core import Plan, Reconciler
 from berth.controller.kinds import CONFIG_MAP, Kind, Object
 from berth.presets.catalogue import Preset
-from berth.workspace.fields import text
 from berth.workspace.observed import Settings
 from controller.simulator.checks import Checks
-from controller.simulator.cluster import Cluster, Fate, Launch
+from controller.simulator.cluster import Cluster
 from controller.simulator.faults import Dice, Faults
+from controller.simulator.karpenter import Launch
+from controller.simulator.kubelet import Fate
 from controller.simulator.process import Process
 from controller.simulator.server import Change, Server
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from berth.cluster.fields import Json, text
 from berth.fit.placement import GPU_RESOURCE
 from berth.workspace import names
-from berth.workspace.fields import Json, text
 from berth.workspace.objects.common import quantity
 from berth.workspace.spec import Identity, Spec
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from berth.cluster.fields import Json, items, mapping, words
 from berth.workspace import names
-from berth.workspace.fields import Json, items, mapping, words
 from berth.workspace.objects.common import Plan, labels, metadata, selector
 from berth.workspace.objects.container import container, termination_seconds
 from berth.workspace.objects.container import volumes as pod_volumes

@@ -1,6 +1,6 @@
 """Reading API objects whose shape nobody vouches for: what is missing or odd reads as empty.
 
-An object that somebody stored with another schema, or by hand, must not stop the planner.
+An object that somebody stored with another schema, or by hand, must not stop who reads it.
 """
 
 from __future__ import annotations
