@@ -16,7 +16,12 @@ from helpers import alive, run, until
 
 from berth.protocol.config import EngineConfig
 from berth.serving import launch
-from berth.serving.launch import EngineProcess, LaunchConfig, engine_command
+from berth.serving.launch import (
+    EngineProcess,
+    LaunchConfig,
+    engine_command,
+    engine_environment,
+)
 
 CONFIG = EngineConfig(model="/models/x", socket="/run/x.sock")
 
@@ -96,8 +101,10 @@ def test_an_engines_weights_get_huge_pages_unless_its_owner_tunes_glibc(
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     if own is not None:
         monkeypatch.setenv("GLIBC_TUNABLES", own)
+    wanted = own or "glibc.malloc.hugetlb=1"
+    assert engine_environment(LaunchConfig(), CONFIG)["GLIBC_TUNABLES"] == wanted
     told = tmp_path / "told"
-    script = "import os, sys; open(sys.argv[1], 'w').write(os.environ['GLIBC_TUNABLES'] + '.')"
+    script = "import os, sys; open(sys.argv[1], 'w').write(os.environ['GLIBC_TUNABLES'])"
 
     async def main() -> None:
         settings = LaunchConfig(engine_argv=("-c", script, str(told)))
@@ -106,7 +113,7 @@ def test_an_engines_weights_get_huge_pages_unless_its_owner_tunes_glibc(
         await process.kill()
 
     run(main())
-    assert told.read_text() == (own or "glibc.malloc.hugetlb=1") + "."
+    assert told.read_text() == wanted
 
 
 def test_what_cannot_be_started_is_refused_before() -> None:

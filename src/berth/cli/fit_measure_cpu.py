@@ -16,8 +16,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import msgspec
-
 from berth.protocol.config import EngineConfig
 from berth.protocol.messages import (
     Fatal,
@@ -30,6 +28,7 @@ from berth.protocol.messages import (
     Submit,
 )
 from berth.protocol.wire import FrameReader, decode_from_engine, frame
+from berth.serving.launch import LaunchConfig, engine_command, engine_environment
 
 _DEADLINE = 600.0  # seconds that an engine may stay silent
 _NEW_TOKENS = 8  # decode steps with every sequence at its longest
@@ -105,7 +104,13 @@ def _engine(
                         received.put(message)
 
     threading.Thread(target=accept, daemon=True).start()
-    process = subprocess.Popen(_command(folder, path, run), start_new_session=True)
+    config = _config(folder, path, run)
+    launch = LaunchConfig()
+    process = subprocess.Popen(
+        engine_command(launch, config),
+        env=engine_environment(launch, config),
+        start_new_session=True,
+    )
     try:
         yield received, sockets, pids
     finally:
@@ -116,8 +121,8 @@ def _engine(
         process.wait()
 
 
-def _command(folder: Path, path: Path, run: dict[str, Any]) -> list[str]:
-    config = EngineConfig(
+def _config(folder: Path, path: Path, run: dict[str, Any]) -> EngineConfig:
+    return EngineConfig(
         model=str(folder / "model"),
         socket=str(path),
         device="cpu",
@@ -128,11 +133,6 @@ def _command(folder: Path, path: Path, run: dict[str, Any]) -> list[str]:
         prefix_caching=False,
         degree=run["degree"],
     )
-    command = [sys.executable, "-m"]
-    if run["degree"] > 1:
-        command += ["torch.distributed.run", "--nproc-per-node", str(run["degree"])]
-        command += ["--master-port", str(_free_port()), "--max-restarts", "0", "-m"]
-    return [*command, "berth.engine", "--config", msgspec.json.encode(config).decode()]
 
 
 def _serve(
@@ -177,10 +177,3 @@ def _peak(pid: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"/proc/{pid}/status has no VmHWM")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -100,6 +100,20 @@ def _free_port(address: str) -> int:
         return port
 
 
+def engine_environment(launch: LaunchConfig, config: EngineConfig) -> dict[str, str]:
+    """Our own environment, and what an engine runs better with unless its owner says otherwise."""
+    env = dict(os.environ, PYTHONUNBUFFERED="1")
+    # Weights in pages of 2 MiB, where the kernel gives them to who asks: a decode step reads them
+    # all, and through half a million pages of 4 KiB that takes 5 % longer.
+    env.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    ranks = len(launch.local_ranks(config.degree))
+    if ranks > 1:
+        # torchrun would set 1 and warn. The engine itself may still choose.
+        threads = config.threads or max(1, (os.cpu_count() or 1) // ranks)
+        env.setdefault("OMP_NUM_THREADS", str(threads))
+    return env
+
+
 class EngineProcess:
     """The first process of one engine and everything it started."""
 
@@ -116,15 +130,7 @@ class EngineProcess:
             OSError: no process could be started.
         """
         mark = secrets.token_hex(8)
-        env = dict(os.environ, **{_MARK: mark, "PYTHONUNBUFFERED": "1"})
-        # Weights in pages of 2 MiB, where the kernel gives them to who asks: a decode step reads
-        # them all, and through half a million pages of 4 KiB that takes 5 % longer.
-        env.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-        ranks = len(launch.local_ranks(config.degree))
-        if ranks > 1:
-            # torchrun would set 1 and warn. The engine itself may still choose.
-            threads = config.threads or max(1, (os.cpu_count() or 1) // ranks)
-            env.setdefault("OMP_NUM_THREADS", str(threads))
+        env = engine_environment(launch, config) | {_MARK: mark}
         # The kernel ends the engine with the server, however that ends. torchrun is asked politely,
         # so that it ends its workers too.
         last_signal = signal.SIGKILL if config.degree == 1 else signal.SIGTERM
