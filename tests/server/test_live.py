@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 
@@ -12,7 +13,7 @@ from fake_service import REPLY, FakeService
 from live_server import LiveServer, wait_until
 
 from berth.server import generate
-from berth.server.connection import GuardedConnection
+from berth.server.connection import Chunks, GuardedConnection
 from berth.server.settings import ServerSettings
 
 CHAT = "/v1/chat/completions"
@@ -78,6 +79,49 @@ def test_a_stream_arrives_token_by_token(live: LiveServer, service: FakeService)
     texts = [json.loads(line.removeprefix("data: "))["response"] for line in (*early, *rest[:-1])]
     assert "".join(texts) == REPLY
     assert rest[-1] == "data: [DONE]"
+
+
+def test_a_streams_tokens_are_written_past_asgi_and_are_the_same(
+    live: LiveServer, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"prompt": "a", "stream": True, "stream_options": {"include_usage": True}}
+
+    def events() -> list[str]:
+        reply = httpx.post(f"{live.url}/v1/completions", json=body, timeout=10)
+        assert reply.status_code == 200
+        # What differs between two calls.
+        return re.sub(r'"(id|created)":("[^"]*"|[0-9]+)', "", reply.text).split("\n\n")
+
+    written: list[bytes] = []
+    write = Chunks.write
+    monkeypatch.setattr(
+        Chunks, "write", lambda self, data: (written.append(data), write(self, data))
+    )
+    service.pause = 0.01
+    direct = events()
+    assert len(written) == len(REPLY.split()) - 2  # not the first, nor the last
+    monkeypatch.setattr(Chunks, "open", False)
+    assert events() == direct
+    assert len(written) == len(REPLY.split()) - 2
+
+
+def test_streams_on_one_connection_keep_their_order(live: LiveServer, service: FakeService) -> None:
+    """The second is asked for before the first has begun to be answered."""
+    service.pause = 0.02
+    raw = json.dumps({"prompts": ["a"], "stream": True}).encode()
+    head = "POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n%s\r\n"
+    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
+        first = (head % (len(raw), "")).encode() + raw
+        second = (head % (len(raw), "connection: close\r\n")).encode() + raw
+        connection.sendall(first + second)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    one, two = answer.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    texts = [
+        re.findall(rb'"response":"([^"]*)"', part.partition(b"\r\n\r\n")[2]) for part in (one, two)
+    ]
+    assert b"".join(texts[0]) == b"".join(texts[1]) == REPLY.encode()
+    assert one.endswith(b"0\r\n\r\n")
+    assert two.endswith(b"0\r\n\r\n")
 
 
 def test_one_clients_bad_body_leaves_anothers_stream_untouched(

@@ -10,11 +10,14 @@ import asyncio
 import socket
 import time
 from asyncio import TimerHandle
+from collections.abc import MutableMapping
 from email.utils import formatdate
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+_SCOPE_KEY = "berth.chunks"
 
 
 class GuardedConnection(HttpToolsProtocol):
@@ -60,6 +63,8 @@ class GuardedConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._stop_clock()
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            cast(MutableMapping[str, Any], self.scope)[_SCOPE_KEY] = Chunks(self.cycle)
 
     def _expect_head(self) -> None:
         self._in_head = True
@@ -79,6 +84,35 @@ class GuardedConnection(HttpToolsProtocol):
             head = b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
             self.transport.write(head)
             self.transport.close()
+
+
+class Chunks:
+    """The body of one answer, written at once: ASGI's `send` needs a task to call it, and waking
+    one for each token costs more than writing the token.
+    """
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    @property
+    def open(self) -> bool:
+        """Whether the answer is under way in chunks, and its client there and reading."""
+        cycle = self._cycle
+        closed = cycle.flow.write_paused or cycle.disconnected or cycle.response_complete
+        return bool(cycle.chunked_encoding) and not closed
+
+    def write(self, data: bytes) -> None:
+        """One chunk, while `open`."""
+        if data:  # an empty chunk would be the last one
+            self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+def chunks_of(scope: MutableMapping[str, Any]) -> Chunks | None:
+    """Of the request with this scope; None where the HTTP server is not ours (in tests)."""
+    chunks = scope.get(_SCOPE_KEY)
+    return chunks if isinstance(chunks, Chunks) else None
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from starlette.types import Scope, Send
+from starlette.types import Scope
 
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
@@ -45,7 +45,6 @@ class RequestContext:
     prompt_tokens: int = 0
     output_tokens: int = 0
     first_token: float | None = None  # monotonic seconds
-    send: Send | None = None  # past the layers between the front and a route
 
 
 def open_context(scope: Scope) -> RequestContext:

@@ -31,7 +31,6 @@ class Front:
             await self._app(scope, receive, send)
             return
         context = open_context(scope)
-        context.send = send
         _drop_trailing_slash(scope)
         header = (b"x-request-id", context.request_id.encode("ascii"))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from berth.protocol.messages import FinishReason
+from berth.server.connection import Chunks, chunks_of
 from berth.server.context import RequestContext, Server, context_of
 from berth.server.errors import ClientGone, row_of
 from berth.server.logs import log_failure
@@ -106,7 +107,8 @@ async def open_stream(
         pump.close()
         raise
     context.first_token = time.perf_counter()
-    return _EventStream(server, context, pump, first, writer, headers)
+    chunks = chunks_of(request.scope) if len(generations) == 1 else None
+    return _EventStream(server, context, pump, first, writer, headers, chunks)
 
 
 class _EventStream(Response):
@@ -120,6 +122,7 @@ class _EventStream(Response):
         first: Batch,
         writer: EventWriter,
         headers: Sequence[tuple[bytes, bytes]],
+        chunks: Chunks | None,
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -134,14 +137,14 @@ class _EventStream(Response):
         self._pump = pump
         self._first = first
         self._writer = writer
+        self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(start)
             try:
-                # What is between the front and here concerns the head alone.
-                work = self._write(self._context.send or send)
+                work = self._write(send)
                 await _supervise(self._server, self._context, receive, work)
                 self._context.output_tokens = self._pump.output_tokens
                 last = self._writer.end()
@@ -158,14 +161,25 @@ class _EventStream(Response):
             self._pump.close()
 
     async def _write(self, send: Send) -> None:
-        write = self._writer.piece
         batch = self._first
         while batch:
-            body = b""
-            for index, piece in batch:
-                body += write(index, piece)
+            body = self._events(batch)
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            batch = await self._pump.next()
+            batch = await self._pump.next(None if self._chunks is None else self._deliver)
+
+    def _events(self, batch: Batch) -> bytes:
+        body = b""
+        for index, piece in batch:
+            body += self._writer.piece(index, piece)
+        return body
+
+    def _deliver(self, batch: Batch) -> bool:
+        """Write it now, where the client reads; else `_write` waits for that."""
+        chunks = self._chunks
+        if chunks is None or not chunks.open:
+            return False
+        chunks.write(self._events(batch))
+        return True
 
 
 async def _send_last(send: Send, body: bytes) -> None:
@@ -181,7 +195,7 @@ class Pump:
     """The pieces of several generations as they come, as batches of all that is waiting.
 
     What comes while a slow client is being written to leaves in one batch. Nothing here is a task:
-    an engine's step adds to a list, and wakes the one who writes.
+    an engine's step adds to a list, and wakes the one who waits, or hands it to him at once.
 
     `next` raises, after the pieces before it, what a generation raises; EngineFailed or
     Unavailable where one ends without an answer.
@@ -193,6 +207,8 @@ class Pump:
         self._open = len(generations)
         self._ready: list[int] = []  # the generations that have something, in order of arrival
         self._waiter: asyncio.Future[None] | None = None
+        self._deliver: Callable[[Batch], bool] | None = None
+        self._held: Batch = ()  # taken, and not delivered
         self._error: Exception | None = None
         for index, generation in enumerate(generations):
             generation.listen(partial(self._heard, index))
@@ -205,21 +221,38 @@ class Pump:
     def _heard(self, index: int) -> None:
         if index not in self._ready:
             self._ready.append(index)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._deliver is not None:
+            batch = self._take()
+            going_on = self._open and self._error is None
+            if going_on and (not batch or self._deliver(batch)):
+                return
+            self._held = batch
+        if not waiter.done():  # it is where an error came with the batch
+            waiter.set_result(None)
 
-    async def next(self) -> Batch:
-        """Wait for something; empty when all answers are complete."""
-        while self._open:
+    async def next(self, deliver: Callable[[Batch], bool] | None = None) -> Batch:
+        """Wait for something; empty when all answers are complete.
+
+        Args:
+            deliver: is given each batch but the last as soon as it comes, in the engine's step
+                that brought it, and says whether it could do with it what is to be done; then the
+                waiting goes on.
+        """
+        while not self._held and self._open:
             if self._error is not None:
                 raise self._error
             if not self._ready:
+                self._deliver = deliver
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
                 self._waiter = None
-            if batch := self._take():
-                return batch
-        return ()
+            if not self._held:
+                self._held = self._take()
+        batch, self._held = self._held, ()
+        return batch
 
     def _take(self) -> Batch:
         ready, self._ready = self._ready, []
@@ -244,6 +277,7 @@ class Pump:
     def close(self) -> None:
         """Cancel what still runs. Safe to call at any time, and more than once."""
         _cancel(self._generations)
+        self._generations = ()  # they know us by their listeners: a circle that nobody would break
 
 
 def _complete(answer: Answer) -> Answer:

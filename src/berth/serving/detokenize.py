@@ -120,13 +120,20 @@ class ByteLevelDetokenizer:
 
     def __init__(self, table: Sequence[bytes]) -> None:
         self._table = table
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._plain = True  # no bytes pending: the fast path
 
     def feed(self, token: int) -> str:
-        return self._decode(self._table[token]) if 0 <= token < len(self._table) else ""
+        data = self._table[token] if 0 <= token < len(self._table) else b""
+        if self._plain and data.isascii():
+            return data.decode()
+        text = self._decoder.decode(data)
+        self._plain = not self._decoder.getstate()[0]
+        return text
 
     def flush(self) -> str:
-        return self._decode(b"", True)
+        self._plain = True
+        return self._decoder.decode(b"", True)
 
 
 class WindowDetokenizer:
