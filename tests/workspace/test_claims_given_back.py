@@ -49,18 +49,22 @@ def test_a_claim_that_has_not_said_yet_which_node_it_became_is_kept() -> None:
     assert not [action for action in cluster.plan() if isinstance(action, Delete)]
 
 
-def test_fewer_nodes_give_claims_back() -> None:
-    cluster = provisioning(count=2)
-    cluster.settle()
-    launch(cluster)
-    cluster.settle()
-    assert len(claims_of(cluster)) == 2
+def ask_for_one_node(cluster: Cluster) -> None:
     resource = {
         "count": 1,
         "instanceType": "g5.xlarge",
         "labelSelector": {"matchLabels": {"pool": "gpu"}},
     }
     cluster.edit(resource=resource)
+
+
+def test_fewer_nodes_give_claims_back() -> None:
+    cluster = provisioning(count=2)
+    cluster.settle()
+    launch(cluster)
+    cluster.settle()
+    assert len(claims_of(cluster)) == 2
+    ask_for_one_node(cluster)
     cluster.settle()
     assert len(claims_of(cluster)) == 1
 
@@ -93,12 +97,7 @@ def test_the_node_without_a_pod_of_ours_is_given_back_first() -> None:
     first, second = sorted(claims_of(cluster))
     for pod in cluster.pods.values():
         pod["spec"]["nodeName"] = f"node-{first}"
-    resource = {
-        "count": 1,
-        "instanceType": "g5.xlarge",
-        "labelSelector": {"matchLabels": {"pool": "gpu"}},
-    }
-    cluster.edit(resource=resource)
+    ask_for_one_node(cluster)
     cluster.settle()
     assert list(claims_of(cluster)) == [first]
     assert second not in claims_of(cluster)

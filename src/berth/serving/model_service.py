@@ -310,10 +310,8 @@ class ModelService:
                 generation.fail(EngineFailed("The answer could not be put together."))
             if generation is self._on_trial:
                 self._clear_suspicion(generation)
-        stats = self._last_stats = report.stats
-        if self._past_counters:
-            stats = self._with_past(stats)
-        self._observer.step(stats, tokens, first_tokens, gaps)
+        self._last_stats = report.stats
+        self._observer.step(self._with_past(report.stats), tokens, first_tokens, gaps)
 
     def engine_lost(self, reason: str, *, was_ready: bool) -> None:
         self._engine_up = False

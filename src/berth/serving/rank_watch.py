@@ -49,7 +49,7 @@ class RankWatch:
 
     def fault(self, now: float) -> str | None:
         """What is wrong with the rank, or None."""
-        if now - self._heard > self._silence_timeout:
+        if now > self.silent_at:
             return f"sent no heartbeat for {now - self._heard:.1f} s"
         # Judged on fresh news only: a rank whose heartbeats are late is the rule above's.
         if now - self._heard < 2 * self._period and now - self._moved > self._hang_timeout:
