@@ -22,6 +22,7 @@ class Double:
     error_after: int | None = None  # events, then an error event
     refuse: tuple[int, bytes] | None = None  # status and body instead of any completion
     counts_tokens: bool = True  # include_usage is honoured
+    context: int | None = None  # max_model_len of its model
     bytewise: bool = False  # every byte in a chunk of its own
     tokens_per_event: int = 1
     endless: bool = False
@@ -45,7 +46,8 @@ class Double:
             body = json.loads(raw) if raw else None
             self.requests.append((path, headers, body))
             if path == "/v1/models":
-                self._whole(writer, 200, b'{"object":"list","data":[{"id":"tiny"}]}')
+                tiny = {"id": "tiny", "max_model_len": self.context}
+                self._whole(writer, 200, json.dumps({"object": "list", "data": [tiny]}).encode())
             elif self.refuse is not None:
                 self._whole(writer, *self.refuse)
             else:
@@ -80,21 +82,30 @@ class Double:
                 )
                 break
             last = index == count - 1
-            await self._event(writer, self._piece(path, index, last))
+            reason = None if not last else "length" if asked else "stop"
+            await self._event(writer, self._piece(path, index, reason))
             await asyncio.sleep(self.pause)
             index += 1
         else:
             if self.counts_tokens and (body.get("stream_options") or {}).get("include_usage"):
-                usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": asked}
-                await self._event(writer, {"choices": [], "usage": usage})
+                await self._event(writer, {"choices": [], "usage": self._usage(body, count)})
         await self._write(writer, b"data: [DONE]\n\n")
         writer.write(b"0\r\n\r\n")
 
-    def _piece(self, path: str, index: int, last: bool) -> dict[str, object]:
+    def _usage(self, body: Any, count: int) -> dict[str, int]:
+        """A token a character of a prompt, ten a message of a chat."""
+        prompt = len(body["prompt"]) if "prompt" in body else 10 * len(body["messages"])
+        completion = count * self.tokens_per_event
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
+
+    def _piece(self, path: str, index: int, reason: str | None) -> dict[str, object]:
         text = self.pieces[index % len(self.pieces)]
-        reason = "length" if last else None
         if path == "/generate":
-            return {"index": 0, "response": text} | ({"finish_reason": reason} if last else {})
+            return {"index": 0, "response": text} | ({"finish_reason": reason} if reason else {})
         inside = {"delta": {"content": text}} if "chat" in path else {"text": text}
         return {"choices": [{"index": 0, **inside, "finish_reason": reason}], "usage": None}
 

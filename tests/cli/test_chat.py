@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from berth.cli.chat import chat
@@ -111,9 +112,59 @@ def test_an_answer_at_its_limit_says_so() -> None:
     assert "--max-tokens" in result.stderr
 
 
+def test_quotes_hold_a_message_of_many_lines() -> None:
+    double = Double()
+    with serving(double):
+        run(double.url, lines='"""first\n\nlast\n"""\n"""one line"""\n"""\nnever closed\n')
+    assert [messages(double, index)[-1] for index in range(3)] == [
+        ("user", "first\n\nlast"),
+        ("user", "one line"),
+        ("user", "never closed"),
+    ]
+
+
+@pytest.mark.parametrize("leave", ["/bye", "/exit", "/quit"])
+def test_every_usual_word_leaves(leave: str) -> None:
+    double = Double()
+    with serving(double):
+        result = run(double.url, lines=f"one\n{leave}\ntwo\n")
+    assert result.exit_code == 0
+    assert len(double.bodies(COMPLETIONS)) == 1
+
+
+def test_a_question_mark_lists_the_commands_and_clear_resets() -> None:
+    double = Double()
+    with serving(double):
+        result = run(double.url, lines="/?\none\n/clear\ntwo\n")
+    assert "/bye" in result.stdout
+    assert messages(double, 1) == [("user", "two")]
+
+
+@pytest.mark.parametrize(
+    ("context", "told"),
+    [
+        (15, "fills the model's context of 15 tokens; /reset starts anew"),
+        (18, "15 of the context's 18 tokens are used"),
+        (100, ""),
+        (None, ""),
+    ],
+)
+def test_a_full_context_is_said(context: int | None, told: str) -> None:
+    double = Double(context=context)
+    with serving(double):
+        result = run(double.url, lines="one\n")
+    assert result.stdout == "The capital is Paris.\n"
+    assert told in result.stderr
+    assert bool(told) == bool(result.stderr)
+
+
 @contextmanager
 def process(url: str, home: Path) -> Iterator[subprocess.Popen[str]]:
-    code = "from berth.cli.chat import chat; chat()"
+    # A suite that runs in a shell's background inherits an ignored SIGINT, and passes it on.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from berth.cli.chat import chat; chat()"
+    )
     env = {"PYTHONPATH": ":".join(sys.path), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(
         [sys.executable, "-c", code, url],

@@ -233,7 +233,7 @@ async def _measure(plan: _Plan, console: Console) -> Cells:
     """Warm the server up, then run every level. Raises ClientError if the server cannot serve."""
     ask = plan.ask
     if ask.model is None and ask.dialect == "openai":
-        ask = replace(ask, model=await served_model(plan.target, ask.headers))
+        ask = replace(ask, model=(await served_model(plan.target, ask.headers)).id)
     await _warm_up(plan, ask)
     cells: Cells = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from berth.cli.bench import server_address
+from berth.cli.chat_input import questions
 from berth.cli.http_client import (
     BrokenAnswer,
     ClientError,
@@ -30,10 +31,16 @@ from berth.cli.load import run_async
 
 _HELP = """\
 /system TEXT   set the system prompt and start anew; without TEXT, remove it
-/reset         forget the conversation, keep the system prompt
-/help          this list
-/quit          leave (Ctrl-D too)
-Ctrl-C         stop the answer that is being written"""
+/reset         forget the conversation, keep the system prompt (/clear too)
+/help          this list (/? too)
+/quit          leave (/bye, /exit and Ctrl-D too)
+\"""            begin a message of many lines; \""" ends it
+Ctrl-C         stop the answer that is being written
+A pasted text is one message, whatever its lines; Alt-Enter breaks a line."""
+
+_LEAVE = frozenset({"/quit", "/bye", "/exit"})
+
+_NEARLY_FULL = 0.8  # of the context, from which on each answer says how much is left
 
 # What a model writes must not move the cursor, retitle the window or ring the bell.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -50,6 +57,7 @@ class Conversation:
     temperature: float | None = None
     max_tokens: int | None = None
     turns: list[dict[str, str]] = field(default_factory=list, repr=False)
+    context: int | None = None  # tokens that the model takes; 0: never said; None: not yet known
 
     def body(self) -> bytes:
         """The request for the next answer."""
@@ -58,6 +66,7 @@ class Conversation:
             "model": self.model,
             "messages": system + self.turns,
             "stream": True,
+            "stream_options": {"include_usage": True},
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
         }
@@ -73,8 +82,13 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class _Usage(msgspec.Struct):
+    total_tokens: int = 0
+
+
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
+    usage: _Usage | None = None
     error: msgspec.Raw = msgspec.Raw()
 
 
@@ -87,12 +101,16 @@ class Reply:
 
     text: str = ""
     finish_reason: str | None = None
+    tokens: int = 0  # of the conversation with this answer; 0: the server does not say
 
 
 async def stream(conversation: Conversation, reply: Reply) -> AsyncGenerator[str, None]:
     """The next answer's text as it comes; `reply` holds what has come. Raises ClientError."""
-    if conversation.model is None:
-        conversation.model = await served_model(conversation.target, conversation.headers)
+    if conversation.model is None or conversation.context is None:
+        served = await served_model(conversation.target, conversation.headers, conversation.model)
+        conversation.model = conversation.model or served.id
+        # 0 of a model that is still loading: asked again at the next question.
+        conversation.context = 0 if served.max_model_len is None else served.max_model_len or None
     async with send(
         conversation.target,
         "POST",
@@ -120,6 +138,8 @@ def _texts(data: bytes, status: int, reply: Reply) -> list[str]:
         raise BrokenAnswer("the server's answer is not an OpenAI chat completion") from None
     if bytes(chunk.error) not in (b"", b"null"):
         raise Refused(0, error_sentence(data, status))
+    if chunk.usage is not None:
+        reply.tokens = chunk.usage.total_tokens
     for choice in chunk.choices[:1]:
         reply.finish_reason = choice.finish_reason or reply.finish_reason
     return [choice.delta.content for choice in chunk.choices[:1] if choice.delta.content]
@@ -218,34 +238,31 @@ def _answer_once(conversation: Conversation, question: str) -> None:
 
 def _converse(conversation: Conversation) -> None:
     # A reader who pipes questions in wants the answers alone.
-    terminal = sys.stdin.isatty()
-    if terminal:
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401  (line editing for input(); its history stays in memory)
+    source = questions()
+    if source.interactive:
         click.echo(f"Talking to {conversation.target.url}. /help lists the commands.")
     while True:
         try:
-            line = input("> " if terminal else "").strip()
+            question = source.next()
         except EOFError:
-            if terminal:
-                click.echo()
             return
         except KeyboardInterrupt:
-            click.echo("\n(/quit or Ctrl-D leaves)", err=True)
+            click.echo("(/quit or Ctrl-D leaves)", err=True)
             continue
-        if line == "/quit":
+        if question in _LEAVE:
             return
-        if line.startswith("/"):
-            _command(conversation, line)
-        elif line:
-            _turn(conversation, line)
+        if question.startswith("/") and "\n" not in question:
+            _command(conversation, question)
+        elif question:
+            with source.quiet():
+                _turn(conversation, question)
 
 
 def _command(conversation: Conversation, line: str) -> None:
     name, _, rest = line.partition(" ")
-    if name == "/help":
+    if name in ("/help", "/?"):
         click.echo(_HELP)
-    elif name == "/reset":
+    elif name in ("/reset", "/clear"):
         conversation.turns.clear()
         click.echo("The conversation starts anew.", err=True)
     elif name == "/system":
@@ -270,5 +287,23 @@ def _turn(conversation: Conversation, question: str) -> None:
         click.echo(f"{chr(10) if begun else ''}{_explain(error)}{hint}", err=True)
         return
     click.echo()
+    if (told := _told(conversation, reply)) is not None:
+        click.echo(told, err=True)
+
+
+def _told(conversation: Conversation, reply: Reply) -> str | None:
+    """What the user should know of an answer: that it was cut, or how full the context is."""
+    context, used = conversation.context or 0, reply.tokens
+    if context and used >= context:
+        return (
+            f"(cut: the conversation fills the model's context of {context:,} tokens; "
+            "/reset starts anew)"
+        )
     if reply.finish_reason == "length":
-        click.echo("(cut at the limit; --max-tokens sets it)", err=True)
+        return "(cut at the limit; --max-tokens sets it)"
+    if context and used >= _NEARLY_FULL * context:
+        return (
+            f"({used:,} of the context's {context:,} tokens are used; when they are, "
+            "/reset starts anew)"
+        )
+    return None

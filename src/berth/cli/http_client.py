@@ -352,27 +352,33 @@ def error_sentence(body: bytes, status: int) -> str:
     return f"the server refused with status {status}"
 
 
-async def served_model(target: Target, headers: Mapping[str, str]) -> str | None:
-    """The first model of /v1/models; None where the server has no such route.
+async def served_model(
+    target: Target, headers: Mapping[str, str], name: str | None = None
+) -> ServedModel:
+    """The model of /v1/models called `name`, else the first; an empty one if there is none.
 
     Raises:
         ClientError: the server cannot be reached, or refuses (a missing key, say).
     """
     async with send(target, "GET", "/v1/models", headers=headers) as response:
         if response.status in (404, 405):
-            return None
+            return ServedModel()
         await response.refuse_errors()
         body = await response.read()
     try:
         models = msgspec.json.decode(body, type=_Models).data
     except msgspec.DecodeError:
         raise BrokenAnswer(f"{target.url}/v1/models is not a list of models") from None
-    return models[0].id if models else None
+    named = [model for model in models if model.id == name]
+    return next(iter(named or models), ServedModel())
 
 
-class _Model(msgspec.Struct):
-    id: str
+class ServedModel(msgspec.Struct):
+    """A model of /v1/models. None: the server does not say."""
+
+    id: str | None = None
+    max_model_len: int | None = None  # tokens; vLLM's key, and Berth's
 
 
 class _Models(msgspec.Struct):
-    data: list[_Model]
+    data: list[ServedModel]
