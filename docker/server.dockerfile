@@ -79,6 +79,8 @@ COPY --chmod=0644 docker/none/weights.txt @home@/weights/
 COPY --from=dependencies /opt/berth/torch /opt/berth/torch
 COPY --from=dependencies /opt/berth/venv /opt/berth/venv
 COPY --from=dependencies /usr/bin/tini-static /usr/bin/tini
+# The models that need no download, in the catalogue's place for them; and below the code too.
+COPY --from=code /opt/berth/built-in /opt/berth/code/presets
 COPY --from=code /opt/berth/code /opt/berth/code
 @begin weights@
 COPY --from=checked --chmod=0644 /weights.json /opt/berth/weights.json

@@ -12,6 +12,8 @@ import yaml
 
 from berth.cli.controller import controller, settings_of
 from berth.controller.settings import ControllerSettings
+from berth.images.recipe import recipe_without_model
+from berth.workspace.observed import Settings
 from charts.rendered import ROOT, Object, container, render
 from charts.variants import BERTH
 
@@ -44,10 +46,22 @@ def test_by_default_it_watches_everything_and_provisions_nothing() -> None:
     assert found.workspace.api_key_secret == ""
 
 
-def test_models_run_on_images_of_the_same_version() -> None:
-    found = settings().workspace
-    assert (found.runtime_image, found.runtime_image_gpu) == ("berth:0.1.0", "berth:0.1.0-cuda")
-    assert found.model_registry == ""
+def test_every_image_is_called_by_default_what_berth_build_calls_it() -> None:
+    built = {
+        (name, variant): recipe_without_model(name, variant=variant).tag
+        for name in ("base", "controller")
+        for variant in ("cpu", "cuda")
+    }
+    cpu, cuda = built["base", "cpu"], built["base", "cuda"]
+    for found in (settings().workspace, Settings()):  # the chart's, and berth plan's
+        assert (found.runtime_image, found.runtime_image_gpu) == (cpu, cuda)
+        assert found.model_registry == found.model_tag == ""
+    assert container(pod())["image"] == built["controller", "cpu"]
+    for gpus, image in ((0, cpu), (1, cuda)):
+        model = render("model", {"gpus": gpus})
+        assert container(model.one("StatefulSet")["spec"]["template"])["image"] == image
+        check = container(model.one("Job")["spec"]["template"])
+        assert check["image"] == built["controller", "cpu"]
 
 
 def test_what_the_owner_says_about_models_reaches_the_planner() -> None:

@@ -147,6 +147,9 @@ def test_other_tools_are_asked_in_their_own_words(checkout: Checkout, tool: str)
     assert argv[argv.index("--format") + 1] == "docker"  # OCI's format has no HEALTHCHECK
     assert argv[argv.index("--timestamp") + 1] == "1700000000"
     assert argv[-3:] == ["--isolation", "chroot", "."]
+    # docker's own full name, which a kubelet asks for; theirs would be localhost/pocket.
+    assert argv[argv.index("--tag") + 1] == f"docker.io/library/pocket:{__version__}"
+    assert done.stdout.endswith(f" pocket:{__version__}\n")
 
 
 def test_a_tool_that_works_is_taken_and_the_others_complaint_told(checkout: Checkout) -> None:

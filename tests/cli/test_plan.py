@@ -84,7 +84,7 @@ def test_it_fits(run: Any) -> None:
     assert lines[1].startswith("  falcon-7b fits on Standard_NC24ads_A100_v4 (native; 2,048 tokens")
     assert any(line.startswith("      weights ") for line in lines)
     assert "    Service falcon: ClusterIP, port 80" in lines
-    assert "    StatefulSet falcon: 1 pod, 1 GPU each, image berth:cuda" in lines
+    assert "    StatefulSet falcon: 1 pod, 1 GPU each, image berth:0.1.0-cuda" in lines
 
 
 def test_it_does_not_fit(run: Any) -> None:

@@ -9,12 +9,9 @@ import pytest
 
 from berth.images.recipe import (
     NotBuildable,
-    Variant,
     buildable,
-    default_tag,
     disk_bytes,
     expected_bytes,
-    has_registry,
     recipe_of,
 )
 from berth.presets.catalogue import load_presets
@@ -33,14 +30,14 @@ def declared(dockerfile: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", [preset.name for preset in buildable(PRESETS.values())])
 def test_a_preset_has_a_dockerfile_that_takes_its_arguments(name: str) -> None:
-    recipe = recipe_of(PRESETS[name], version="1", base="debian", revision="0" * 40)
+    recipe = recipe_of(PRESETS[name], base="debian", revision="0" * 40)
     assert (ROOT / recipe.dockerfile).is_file()
     assert set(recipe.arguments) <= declared(ROOT / recipe.dockerfile)
 
 
 @pytest.mark.parametrize("name", SEED)
 def test_a_model_of_the_seed_is_built_as_its_readme_says(name: str) -> None:
-    recipe = recipe_of(PRESETS[name], version="1")
+    recipe = recipe_of(PRESETS[name])
     folder = "presets/llama-2-chat" if name.endswith("-chat") else "presets/llama-2"
     assert recipe.dockerfile == f"{folder}/Dockerfile"
     assert recipe.arguments["LLAMA_VERSION"] == name
@@ -49,10 +46,10 @@ def test_a_model_of_the_seed_is_built_as_its_readme_says(name: str) -> None:
 
 
 def test_the_generation_of_falcon_that_has_its_architecture_is_built_as_falcon() -> None:
-    recipe = recipe_of(PRESETS["falcon-40b"], version="1")
+    recipe = recipe_of(PRESETS["falcon-40b"])
     assert (recipe.dockerfile, recipe.weights) == ("presets/falcon/Dockerfile", "falcon/falcon-40b")
     assert recipe.arguments["FALCON_MODEL_NAME"] == "falcon-40b"
-    later = recipe_of(PRESETS["falcon3-1b-instruct"], version="1")
+    later = recipe_of(PRESETS["falcon3-1b-instruct"])
     assert later.dockerfile == "presets/huggingface/Dockerfile"
     assert later.arguments["MODEL_NAME"] == "falcon3-1b-instruct"
 
@@ -60,22 +57,7 @@ def test_the_generation_of_falcon_that_has_its_architecture_is_built_as_falcon()
 def test_what_no_engine_serves_gets_no_image() -> None:
     name = next(preset.name for preset in PRESETS.values() if preset.engine == "none")
     with pytest.raises(NotBuildable, match=f"no engine serves {name} yet: "):
-        recipe_of(PRESETS[name], version="1")
-
-
-@pytest.mark.parametrize(
-    ("variant", "with_weights", "expected"),
-    [
-        ("cpu", True, "m:1.2"),
-        ("cuda", True, "m:1.2-cuda"),
-        ("cpu", False, "m:1.2-bare"),
-        ("cuda", False, "m:1.2-cuda-bare"),
-    ],
-)
-def test_each_kind_of_image_has_a_tag_of_its_own(
-    variant: Variant, with_weights: bool, expected: str
-) -> None:
-    assert default_tag("m", "1.2", variant, with_weights) == expected
+        recipe_of(PRESETS[name])
 
 
 def test_the_disk_counts_weights_twice() -> None:
@@ -83,17 +65,3 @@ def test_the_disk_counts_weights_twice() -> None:
     assert weights == 2 * 6_738_415_616
     assert disk_bytes("cpu", weights) - disk_bytes("cpu", 0) == 2 * weights
     assert disk_bytes("cuda", 0) > disk_bytes("cpu", 0) > 10**9
-
-
-@pytest.mark.parametrize(
-    ("tag", "expected"),
-    [
-        ("llama-2-7b:1", False),
-        ("team/llama-2-7b:1", False),
-        ("registry.example.com/team/llama-2-7b:1", True),
-        ("localhost:5001/llama-2-7b", True),
-        ("localhost/llama-2-7b", True),
-    ],
-)
-def test_a_registry_is_told_from_a_team(tag: str, expected: bool) -> None:
-    assert has_registry(tag) == expected

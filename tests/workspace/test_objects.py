@@ -11,6 +11,7 @@ from berth.cli.serve import serve
 from berth.cluster.quantity import quantity
 from berth.fit.native import engine_budget, numbers_of
 from berth.models.config_files import load_config
+from berth.presets.image_names import image_name
 from berth.workspace.observed import Settings
 from workspace.worlds import GIB, Cluster, Object, cpu_node, gpu_node, presets, workspace
 
@@ -188,7 +189,7 @@ def test_the_network_policy_lets_in_the_server_s_port_and_out_what_a_pull_needs(
 
 def test_weights_are_pulled_into_a_volume_that_holds_them() -> None:
     cluster = deployed()
-    assert container(cluster)["image"] == "berth:cuda"
+    assert container(cluster)["image"] == image_name("berth", "cuda")
     assert container(cluster)["args"][0] == "falcon-7b"
     cache = next(v for v in pod_spec(cluster)["volumes"] if v["name"] == "cache")
     size = quantity(cache["emptyDir"]["sizeLimit"])
@@ -213,6 +214,11 @@ def test_pulled_weights_outlive_the_pod_on_the_chart_s_storage() -> None:
     [
         ({"image": "own:1"}, Settings(), "own:1"),
         ({}, Settings(model_registry="r.example/m/", model_tag="2"), "r.example/m/falcon-7b:2"),
+        (
+            {},
+            Settings(model_registry="r.example/m"),
+            f"r.example/m/{image_name('falcon-7b', 'cuda')}",
+        ),
         ({"image": "own:1"}, Settings(model_registry="r.example/m"), "own:1"),
     ],
 )
@@ -230,6 +236,10 @@ def test_the_cpu_image_runs_on_cpu_nodes() -> None:
     ws = workspace("pocket", labelSelector=selector)
     cluster = deployed(ws, Settings(runtime_image="b:cpu"), nodes=[cpu_node()])
     assert container(cluster)["image"] == "b:cpu"
+    cluster = deployed(ws, nodes=[cpu_node()])
+    assert container(cluster)["image"] == image_name("berth", "cpu")
+    cluster = deployed(ws, Settings(model_registry="r.example/m"), nodes=[cpu_node()])
+    assert container(cluster)["image"] == f"r.example/m/{image_name('pocket', 'cpu')}"
 
 
 def test_secrets_are_named_and_never_read() -> None:

@@ -14,7 +14,9 @@
 - {{ printf "--runtime-image-gpu=%s" (default (printf "berth:%s-cuda" .Chart.AppVersion) $v.models.images.cuda) | quote }}
 {{- with $v.models.images.registry }}
 - {{ printf "--model-registry=%s" . | quote }}
-- {{ printf "--model-tag=%s" (default $.Chart.AppVersion $v.models.images.tag) | quote }}
+{{- with $v.models.images.tag }}
+- {{ printf "--model-tag=%s" . | quote }}
+{{- end }}
 {{- end }}
 - --image-pull-policy={{ $v.models.images.pullPolicy }}
 - --grace-seconds={{ int $v.models.graceSeconds }}

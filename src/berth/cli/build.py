@@ -21,15 +21,14 @@ from berth.images.recipe import (
     WITHOUT_MODEL,
     NotBuildable,
     Recipe,
-    Variant,
     buildable,
     disk_bytes,
-    has_registry,
 )
 from berth.images.repository import Repository, find_repository
 from berth.images.tools import Tool, ToolError, ToolName, find_tool
 from berth.images.weight_files import WeightsMissing, check_weights
 from berth.presets.catalogue import Preset, PresetError, load_presets
+from berth.presets.image_names import Variant, has_registry
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -16,16 +16,27 @@ from berth.controller.settings import ControllerSettings, SettingsError
 from berth.workspace.observed import Settings
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_MODELS = Settings()
 
 
 @click.command(context_settings={"auto_envvar_prefix": "BERTH_CONTROLLER"})
 @click.option("--namespace", multiple=True, help="Watch this one; repeatable.  [default: all]")
 @click.option("--provisioning", is_flag=True, help="Make Karpenter NodeClaims.")
 @click.option("--node-class", metavar="GROUP/KIND/NAME", help="Of those NodeClaims.")
-@click.option("--runtime-image", default="berth:cpu", show_default=True, help="Without a GPU.")
-@click.option("--runtime-image-gpu", default="berth:cuda", show_default=True, help="With GPUs.")
+@click.option(
+    "--runtime-image",
+    default=_MODELS.runtime_image,
+    show_default=True,
+    help="Of models without a GPU.",
+)
+@click.option(
+    "--runtime-image-gpu",
+    default=_MODELS.runtime_image_gpu,
+    show_default=True,
+    help="Of models with GPUs.",
+)
 @click.option("--model-registry", default="", help="Take model images REGISTRY/PRESET:TAG.")
-@click.option("--model-tag", default="latest", show_default=True, help="Tag of model images.")
+@click.option("--model-tag", default="", help="Of those.  [default: as berth build tags them]")
 @click.option(
     "--image-pull-policy",
     type=click.Choice(["Always", "IfNotPresent", "Never"]),

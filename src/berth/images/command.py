@@ -7,6 +7,7 @@ from pathlib import Path
 
 from berth.images.recipe import Recipe
 from berth.images.tools import Tool
+from berth.presets.image_names import full_name
 
 WEIGHTS_CONTEXT = "weights"  # what the Dockerfiles call weights that lie outside of the context
 
@@ -28,7 +29,7 @@ def build_command(
             give the same layers; None: now.
         extra: options of the tool, passed on unchanged.
     """
-    command = [tool.name, "build", "--file", recipe.dockerfile, "--tag", recipe.tag]
+    command = [tool.name, "build", "--file", recipe.dockerfile, "--tag", _stored_as(tool, recipe)]
     for name, value in recipe.arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     if weights is not None:
@@ -45,6 +46,12 @@ def build_command(
 def push_command(tool: Tool, recipe: Recipe) -> list[str]:
     """What pushes it to the registry that its tag names."""
     return [tool.name, "push", recipe.tag]
+
+
+def _stored_as(tool: Tool, recipe: Recipe) -> str:
+    """The image's name in the tool's store: the same for all of them, and what a kubelet asks for
+    when it is loaded into a cluster."""
+    return recipe.tag if tool.name == "docker" else full_name(recipe.tag)
 
 
 def run_command(tool: Tool, recipe: Recipe) -> list[str]:

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from berth import __version__
 from berth.fit.units import human
 from berth.images.command import build_command
 from berth.images.find_weights import find_weights
 from berth.images.recipe import (
     WITHOUT_MODEL,
     Recipe,
-    Variant,
     disk_bytes,
     recipe_of,
     recipe_without_model,
@@ -25,6 +23,7 @@ from berth.images.staged import staged
 from berth.images.tools import Tool, ToolError, takes_contexts
 from berth.images.weight_files import WeightFiles, check_weights
 from berth.presets.catalogue import Preset, find_preset
+from berth.presets.image_names import Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +87,6 @@ def plan_named(name: str, asked: Asked, repository: Repository, tool: Tool) -> P
         return plan_preset(find_preset(name), asked, repository, tool)
     recipe = recipe_without_model(
         name,
-        version=__version__,
         variant=asked.variant,
         base=asked.base,
         tag=asked.tag,
@@ -118,7 +116,6 @@ def recipe_for(preset: Preset, asked: Asked, repository: Repository) -> Recipe:
     """How it is built, wherever its weights are. Raises NotBuildable."""
     return recipe_of(
         preset,
-        version=__version__,
         variant=asked.variant,
         with_weights=asked.with_weights,
         base=asked.base,

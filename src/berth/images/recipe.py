@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from berth.fit.units import ELEMENT_BYTES, GIB, MIB, ceil_bytes
 from berth.presets.catalogue import Preset
+from berth.presets.image_names import CONTROLLER, SERVER, Variant, image_name
 from berth.presets.numbers import parameter_count
-
-Variant = Literal["cpu", "cuda"]
 
 # Bytes of an image without weights. The CPU one is the most that docs/images.md promises; of the
 # CUDA one, torch's wheels and NVIDIA's libraries are an estimate from their published sizes.
@@ -28,8 +26,8 @@ _SPDX = {name.lower(): name for name in ("Apache-2.0", "MIT", "CC-BY-NC-SA-4.0")
 
 # Images without a model, by the name that berth build calls them: Dockerfile and image.
 WITHOUT_MODEL = {
-    "base": ("docker/base/Dockerfile", "berth"),
-    "controller": ("docker/controller/Dockerfile", "berth-controller"),
+    "base": ("docker/base/Dockerfile", SERVER),
+    "controller": ("docker/controller/Dockerfile", CONTROLLER),
 }
 
 
@@ -54,7 +52,6 @@ class Recipe:
 def recipe_of(
     preset: Preset,
     *,
-    version: str,
     variant: Variant = "cpu",
     with_weights: bool = True,
     base: str | None = None,
@@ -64,7 +61,6 @@ def recipe_of(
     """How the image of `preset` is built.
 
     Args:
-        version: Berth's, which the default tag has.
         base: another base image than the Dockerfile's.
         revision: the commit of Berth's repository, for the image's label.
 
@@ -82,7 +78,7 @@ def recipe_of(
         dockerfile=dockerfile,
         arguments=arguments,
         variant=variant,
-        tag=tag or default_tag(preset.name, version, variant, with_weights),
+        tag=tag or image_name(preset.name, variant, with_weights=with_weights),
         weights=weights if with_weights else None,
         weights_bytes=expected_bytes(preset) if with_weights else None,
         token=preset.gated is not False,
@@ -92,7 +88,6 @@ def recipe_of(
 def recipe_without_model(
     name: str,
     *,
-    version: str,
     variant: Variant = "cpu",
     base: str | None = None,
     tag: str | None = None,
@@ -106,7 +101,7 @@ def recipe_without_model(
         dockerfile=dockerfile,
         arguments={**server, **_common(base, revision)},
         variant=variant,
-        tag=tag or default_tag(image, version, variant, with_weights=True),
+        tag=tag or image_name(image, variant),
         weights=None,
         weights_bytes=None,
         token=False,
@@ -118,21 +113,9 @@ def buildable(presets: Iterable[Preset]) -> list[Preset]:
     return [preset for preset in presets if preset.engine != "none"]
 
 
-def default_tag(name: str, version: str, variant: Variant, with_weights: bool) -> str:
-    """llama-2-7b-chat:0.1.0, with -cuda and -bare for the images that differ from it."""
-    kind = ("" if variant == "cpu" else f"-{variant}") + ("" if with_weights else "-bare")
-    return f"{name}:{version}{kind}"
-
-
 def disk_bytes(variant: Variant, weights_bytes: int) -> int:
     """Bytes that a first build takes where the tool keeps its images."""
     return _BARE_BYTES[variant] + _COPIES * weights_bytes + _MARGIN
-
-
-def has_registry(tag: str) -> bool:
-    """Whether the name says where to push it: registry.example.com/team/model:1."""
-    host, slash, _ = tag.partition("/")
-    return bool(slash) and ("." in host or ":" in host or host == "localhost")
 
 
 def expected_bytes(preset: Preset) -> int | None:

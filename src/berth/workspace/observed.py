@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from berth.presets.catalogue import Preset
+from berth.presets.image_names import SERVER, image_name
 
 Object = Mapping[str, Any]
 
@@ -22,11 +23,11 @@ class Settings:
     provisioning: bool = False  # make Karpenter NodeClaims where no node of ours suits
     node_class: Object | None = None  # nodeClassRef {group, kind, name} of those NodeClaims
     # One image for every model, which pulls weights from the hub when it starts.
-    runtime_image: str = "berth:cpu"
-    runtime_image_gpu: str = "berth:cuda"
+    runtime_image: str = image_name(SERVER, "cpu")
+    runtime_image_gpu: str = image_name(SERVER, "cuda")
     # Where set, a preset's own image is REGISTRY/PRESET:TAG, and nothing is pulled from a hub.
     model_registry: str = ""
-    model_tag: str = "latest"
+    model_tag: str = ""  # empty: as `berth build` tags the image for this kind of device
     image_pull_policy: str = "IfNotPresent"
     network_policy: bool = True
     grace_seconds: int = 30  # of running requests, after SIGTERM

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from berth.fit.units import GIB
+from berth.presets.image_names import image_tag
 from berth.workspace.objects.common import Plan, quantity
 
 VOLUME = "cache"
@@ -18,9 +19,11 @@ def image(plan: Plan) -> str:
     assert preset is not None, "a template has its own image"
     if plan.spec.preset_options.image:
         return plan.spec.preset_options.image
+    on_cpu = plan.shape.device == "cpu"
     if settings.model_registry:
-        return f"{settings.model_registry.rstrip('/')}/{preset.name}:{settings.model_tag}"
-    return settings.runtime_image if plan.shape.device == "cpu" else settings.runtime_image_gpu
+        tag = settings.model_tag or image_tag("cpu" if on_cpu else "cuda")
+        return f"{settings.model_registry.rstrip('/')}/{preset.name}:{tag}"
+    return settings.runtime_image if on_cpu else settings.runtime_image_gpu
 
 
 def are_in_image(plan: Plan) -> bool:
