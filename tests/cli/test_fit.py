@@ -45,9 +45,10 @@ def test_less_than_the_models_context_is_a_yes_until_more_is_asked() -> None:
     where = ("--gpu", "L4", "--engine", "native")
     free = run("llama-3.1-8b-instruct", *where)
     assert free.exit_code == 0
-    assert "fits with less" in free.output
+    assert "llama-3.1-8b-instruct fits with " in free.output
     asked = run("llama-3.1-8b-instruct", *where, "--context", "131072")
     assert asked.exit_code == 1
+    assert "does not fit with 131,072 tokens x 1, it would with " in asked.output
     assert "a context of " in asked.output
 
 
@@ -55,9 +56,13 @@ def test_less_than_the_models_context_is_a_yes_until_more_is_asked() -> None:
     ("arguments", "message"),
     [
         (("llama-2-7b",), "say where"),
-        (("llama-2-7b", "--sku", "g5.xlarge", "--gpu", "L4"), "say where"),
+        (("llama-2-7b", "--sku", "g5.xlarge", "--gpu", "L4"), "is enough"),
         (("llama-2-7b", "--sku", "Standard_NC24s_v9"), "nearest: Standard_NC24s_v3"),
-        (("llama-2-7b", "--gpu", "L5"), "is not known; nearest"),
+        (("llama-2-7b", "--gpu", "RTX 4091"), "is not known; nearest: NVIDIA-GeForce-RTX-4090"),
+        (("llama-2-7b", "--gpu", "banana"), "GPU product 'banana' is not known\n"),
+        (("llama-2-7b", "--gpu", "A100"), "may be one of several; say which: NVIDIA-A100-80GB"),
+        (("llama-2-7b", "--gpu-memory", "much"), "'much' is no size; write 24 (GiB) or 512M"),
+        (("llama-2-7b", "--gpu-memory", "24", "--ram", "8"), "is enough"),
         (("llama-2-7b", "--gpu", "L4", "--count", "0"), "at least 1"),
         (("llama-2-7", "--gpu", "L4"), "llama-2-7b"),
         (("llama-2-7b", "--gpu", "L4", "--context", "9999"), "made for 4096 tokens"),
@@ -65,7 +70,8 @@ def test_less_than_the_models_context_is_a_yes_until_more_is_asked() -> None:
         (("llama-2-7b", "--gpu", "L4", "--dtype", "int3"), "dtype 'int3' is not known"),
         (("llama-2-7b", "--gpu", "L4", "--quantize", "awq"), "engine transformers, vllm does"),
         (("llama-2-7b", "--ram", "64", "--engine", "vllm"), "needs a GPU"),
-        (("llama-2-7b", "--ram", "-1"), "above 0"),
+        (("llama-2-7b", "--ram", "-1"), "'-1' is no size"),
+        (("llama-2-7b", "--ram", "0"), "above 0"),
         (("llama-2-7b", "--gpu", "L4", "--memory-fraction", "2"), "memory_fraction is 2"),
     ],
 )
@@ -125,7 +131,7 @@ def test_a_cpu_node_and_a_folder(tmp_path: Path) -> None:
     write_hf(tmp_path / "tiny", tiny_config())
     result = run(str(tmp_path / "tiny"), "--ram", "2")
     assert result.exit_code == 0, result.output
-    assert "tiny fits on a node of 2 GiB (native" in result.output
+    assert "tiny fits on 2 GiB of memory (native" in result.output
     assert "rank 0" in result.output
 
 

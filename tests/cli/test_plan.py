@@ -312,7 +312,7 @@ def test_it_is_planned_on_a_machine_that_is_named(
         (["--sku", "g6.xlarge", "--gpu", "NVIDIA-L4"], "is enough"),
         (["--sku", "nothing"], "'nothing' is not known"),
         (["--gpu", "nothing"], "'nothing' is not known"),
-        (["--ram", "0"], "--ram should be a number of GiB above 0"),
+        (["--ram", "0"], "should be a size above 0"),
         (["--node-class", "default"], "--node-class should be GROUP/KIND/NAME"),
     ],
 )

@@ -20,9 +20,16 @@ def run(*arguments: str) -> str:
 
 
 def test_the_list_has_every_preset() -> None:
-    lines = run()
-    for name in load_presets():
-        assert f" {name} " in lines
+    named = [line.split()[0] for line in run().splitlines()]
+    assert named == ["NAME", *load_presets()]
+
+
+def test_a_narrow_terminal_cuts_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("berth.cli.columns.terminal_width", lambda: 40)
+    lines = run().splitlines()
+    assert [line.split()[0] for line in lines] == ["NAME", *load_presets()]
+    assert max(map(len, lines)) <= 40
+    assert lines[1].endswith("…")
 
 
 def test_json_has_every_preset_with_its_facts() -> None:
@@ -64,7 +71,15 @@ def test_a_wrong_name_is_a_usage_error_with_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     ("count", "words"),
-    [(6_738_415_616, "6.74 B"), (134_515_008, "135 M"), (5_181, "5,181"), (None, "-")],
+    [
+        (999_960_000, "1 B"),
+        (999_400_000, "999 M"),
+        (1_540_000_000_000, "1.54 T"),
+        (6_738_415_616, "6.74 B"),
+        (134_515_008, "135 M"),
+        (5_181, "5,181"),
+        (None, "-"),
+    ],
 )
 def test_counts_are_said_in_words(count: int | None, words: str) -> None:
     assert count_words(count) == words

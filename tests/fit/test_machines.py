@@ -14,11 +14,12 @@ from berth.fit.machines import (
     all_skus,
     gpu,
     gpu_by_label,
+    gpus_of_memory,
     own_gpus,
     ram,
     sku,
 )
-from berth.fit.table import TableError, check_table
+from berth.fit.table import TableError, check_table, load_table
 from berth.fit.units import GIB, MIB
 
 # KAITO's map at the seed (GPUs of each), which the catalogue must still know.
@@ -97,6 +98,56 @@ def test_an_unknown_instance_type_names_the_nearest(name: str, nearest: str) -> 
     with pytest.raises(UnknownMachine, match="is not known; nearest: ") as caught:
         sku(name)
     assert nearest in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "product"),
+    [
+        ("RTX 4090", "NVIDIA-GeForce-RTX-4090"),
+        ("4090", "NVIDIA-GeForce-RTX-4090"),
+        ("geforce rtx 5090", "NVIDIA-GeForce-RTX-5090"),
+        ("rtx3090", "NVIDIA-GeForce-RTX-3090"),
+        ("RTX A6000", "NVIDIA-RTX-A6000"),
+        ("RTX 6000 Ada", "NVIDIA-RTX-6000-Ada-Generation"),
+        ("L40S", "NVIDIA-L40S"),
+        ("B200", "NVIDIA-B200"),
+        ("MI300X", "AMD-Instinct-MI300X"),
+        ("Radeon RX 7900 XTX", "AMD-Radeon-RX-7900-XTX"),
+        ("V100-SXM2-32GB", "Tesla-V100-SXM2-32GB"),
+    ],
+)
+def test_a_card_is_found_as_its_owner_calls_it(said: str, product: str) -> None:
+    assert gpu(said).product == product
+
+
+@pytest.mark.parametrize("said", ["A100", "H100", "4060 Ti", "3080", "V100"])
+def test_a_name_of_several_cards_lists_them(said: str) -> None:
+    with pytest.raises(UnknownMachine, match=r"may be one of several; say which: .*, "):
+        gpu(said)
+
+
+def test_no_guess_is_made_of_a_name_that_is_like_none() -> None:
+    with pytest.raises(UnknownMachine, match=r"GPU product 'banana' is not known$"):
+        gpu("banana")
+    with pytest.raises(UnknownMachine, match=r"instance type 'banana' is not known$"):
+        sku("banana")
+
+
+def test_any_card_can_be_given_by_its_memory() -> None:
+    machine = gpus_of_memory(24 * GIB, 2)
+    assert machine.count == 2
+    assert not machine.device.known
+    assert machine.device.low < machine.device.total < machine.device.high == 24 * GIB
+    # A card of a known name with another size keeps what is known of its chip.
+    assert gpus_of_memory(20 * GIB, 1, "RTX 3080 12GB").device.compute_capability == (8, 6)
+    assert gpus_of_memory(24564 * MIB, 1, "RTX 4090").device is gpu("4090")
+
+
+def test_every_card_has_a_likely_total_between_its_least_and_its_most() -> None:
+    for row in load_table("gpus"):
+        device = gpu(row["product"])
+        assert device.product == row["product"]
+        assert 0.92 * int(row["label_mib"]) * MIB <= device.low <= device.total <= device.high
 
 
 def test_an_unknown_gpu_names_the_nearest() -> None:

@@ -9,7 +9,8 @@ from typing import Any, cast, get_args
 import click
 from rich.console import Console
 
-from berth.cli.fit_view import bars, sku_table
+from berth.cli.fit_view import bars, print_skus
+from berth.cli.machine_options import NAMES, machine_options, named_machine
 from berth.cli.model_source import Model, ModelError, open_model
 from berth.fit import (
     FitInputError,
@@ -18,27 +19,20 @@ from berth.fit import (
     UnknownMachine,
     Verdict,
     all_skus,
-    cpu_node,
     default_engine,
     explain,
-    own_gpus,
-    sku,
 )
 from berth.fit import fit as ask
 from berth.fit.machines import Cloud
 from berth.fit.quantization import SCHEMES
 from berth.fit.request import ENGINES, EngineName
-from berth.fit.units import GIB
 
 DOES_NOT_FIT = 1
 
 
 @click.command()
 @click.argument("model")
-@click.option("--sku", "sku_name", metavar="TYPE", help="A cloud's instance type.")
-@click.option("--gpu", metavar="PRODUCT", help="Own hardware: a GPU product, NVIDIA-L4 say.")
-@click.option("--count", type=int, default=1, show_default=True, help="GPUs of --gpu in a node.")
-@click.option("--ram", type=float, metavar="GIB", help="A node without GPUs: its memory.")
+@machine_options
 @click.option("--all-skus", is_flag=True, help="A table of every instance type.")
 @click.option("--cloud", type=click.Choice(get_args(Cloud)), help="Only this cloud's, in a table.")
 @click.option("--nodes", type=int, default=1, show_default=True, help="Nodes of this machine.")
@@ -64,14 +58,19 @@ def fit(
 
     \b
     berth fit llama-2-13b-chat --sku Standard_NC12s_v3
-    berth fit llama-3.1-8b-instruct --gpu NVIDIA-L4 --count 2 --context 32768
+    berth fit llama-3.1-8b-instruct --gpu "RTX 4090" --count 2 --context 32768
+    berth fit qwen3-8b --gpu-memory 16
+    berth fit pocket --ram 512M
     berth fit phi-4 --all-skus --cloud aws
     """
     try:
         found = open_model(model, revision)
         if options["all_skus"]:
             ctx.exit(_table(found, options, as_json))
-        request = request_for(found, _machine(options), options)
+        machine = named_machine(options)
+        if machine is None:
+            raise click.UsageError(f"say where, with one of {NAMES}, or with --all-skus", ctx)
+        request = request_for(found, machine, options)
         verdict = ask(request)
     except (ModelError, FitInputError, UnknownMachine) as error:
         raise click.UsageError(str(error), ctx) from error
@@ -110,20 +109,6 @@ def _engine_of(model: Model, machine: Machine) -> str:
     return default_engine(model.numbers, machine.device.kind)
 
 
-def _machine(options: dict[str, Any]) -> Machine:
-    """The one machine that --sku, --gpu or --ram names. Raises click.UsageError, UnknownMachine."""
-    named = [name for name in ("sku_name", "gpu", "ram") if options[name] is not None]
-    if len(named) != 1:
-        raise click.UsageError("say where, with one of --sku, --gpu, --ram and --all-skus")
-    if options["sku_name"] is not None:
-        return sku(options["sku_name"])
-    if options["gpu"] is not None:
-        return own_gpus(options["gpu"], options["count"])
-    if options["ram"] <= 0:
-        raise click.UsageError("--ram should be a number of GiB above 0")
-    return cpu_node(int(options["ram"] * GIB), f"a node of {options['ram']:g} GiB")
-
-
 def _show(verdict: Verdict, model: Model) -> None:
     for line in explain(verdict):
         click.echo(line)
@@ -160,5 +145,5 @@ def _table(model: Model, options: dict[str, Any], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps([verdict.to_dict() for verdict in verdicts], indent=2))
     else:
-        _console().print(sku_table(verdicts))
+        print_skus(verdicts)
     return 0 if any(verdict.accepted for verdict in verdicts) else DOES_NOT_FIT

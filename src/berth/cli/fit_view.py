@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.table import Table
 from rich.text import Text
 
+from berth.cli.columns import print_columns
 from berth.fit.terms import (
     ACTIVATIONS,
     CACHE,
@@ -94,27 +94,25 @@ def _bar(title: str, need: Need, total: int, used: set[str]) -> Text:
     return bar
 
 
-def sku_table(verdicts: Sequence[Verdict]) -> Table:
+def print_skus(verdicts: Sequence[Verdict]) -> None:
     """Instance types, in the order given, with what fits and how much."""
-    table = Table()
-    for title in ("instance type", "devices", "memory", "verdict", "ranks"):
-        table.add_column(title, no_wrap=True)
-    for title in ("tokens", "sequences"):
-        table.add_column(title, justify="right", no_wrap=True)
+    rows = []
     for verdict in verdicts:
         machine = verdict.machine
         gpu = machine.device.kind == "gpu"
-        style = {"fits": "green", "fits with less": "yellow"}.get(verdict.outcome, "red")
-        table.add_row(
-            machine.name,
-            f"{machine.count} x {machine.device.product}" if gpu else "CPU",
-            human(machine.count * machine.device.total),
-            Text(verdict.outcome, style=style),
-            _ranks(verdict),
-            f"{verdict.max_context:,}" if verdict.max_context else "-",
-            f"{verdict.max_concurrency:,}" if verdict.max_concurrency else "-",
+        rows.append(
+            (
+                machine.name,
+                f"{machine.count} x {machine.device.product}" if gpu else "CPU",
+                human(machine.count * machine.device.total),
+                verdict.outcome,
+                _ranks(verdict),
+                f"{verdict.max_context:,}" if verdict.max_context else "-",
+                f"{verdict.max_concurrency:,}" if verdict.max_concurrency else "-",
+            )
         )
-    return table
+    titles = ("instance type", "devices", "memory", "verdict", "ranks", "tokens", "sequences")
+    print_columns(titles, rows, right=("memory", "tokens", "sequences"))
 
 
 def _ranks(verdict: Verdict) -> str:

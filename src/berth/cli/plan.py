@@ -11,11 +11,11 @@ import click
 import yaml
 
 from berth.cli.fit import DOES_NOT_FIT
+from berth.cli.machine_options import NAMES, machine_options, named_machine
 from berth.cli.plan_answer import Where, answer
 from berth.cli.plan_files import FileError, read_files, read_nodes_file
 from berth.cli.plan_view import show
-from berth.fit import Machine, UnknownMachine, cpu_node, own_gpus, sku
-from berth.fit.units import GIB
+from berth.fit import Machine, UnknownMachine
 from berth.presets.catalogue import PresetError, load_presets
 
 BAD_FILE = 2
@@ -29,10 +29,7 @@ BAD_FILE = 2
     type=click.Path(path_type=Path, dir_okay=False),
     help="On these: what `kubectl get nodes -o json` printed.",
 )
-@click.option("--sku", "sku_name", metavar="TYPE", help="On this instance type, empty nodes.")
-@click.option("--gpu", metavar="PRODUCT", help="On own hardware: a GPU product, NVIDIA-L4 say.")
-@click.option("--count", type=int, default=1, show_default=True, help="GPUs of --gpu in a node.")
-@click.option("--ram", type=float, metavar="GIB", help="On nodes without GPUs: their memory.")
+@machine_options
 @click.option(
     "--node-class",
     metavar="GROUP/KIND/NAME",
@@ -93,18 +90,10 @@ def plan(
 
 def _machine(options: Mapping[str, Any], nodes_file: Path | None) -> Machine | None:
     """The one that is named. Raises click.UsageError, UnknownMachine."""
-    named = [key for key in ("sku_name", "gpu", "ram") if options[key] is not None]
-    if len(named) + (nodes_file is not None) > 1:
-        raise click.UsageError("one of --nodes, --sku, --gpu and --ram is enough")
-    if options["sku_name"] is not None:
-        return sku(options["sku_name"])
-    if options["gpu"] is not None:
-        return own_gpus(options["gpu"], options["count"])
-    if options["ram"] is None:
-        return None
-    if options["ram"] <= 0:
-        raise click.UsageError("--ram should be a number of GiB above 0")
-    return cpu_node(int(options["ram"] * GIB), f"{options['ram']:g} GiB of memory")
+    machine = named_machine(options)
+    if machine is not None and nodes_file is not None:
+        raise click.UsageError(f"one of --nodes, {NAMES} is enough")
+    return machine
 
 
 def _node_class(text: str | None) -> Mapping[str, str] | None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
+from berth.cli.columns import print_columns
 from berth.presets.catalogue import Preset, PresetError, find_preset, load_presets
 
 # What the table calls an engine, and the licence question of the hub.
@@ -31,7 +29,7 @@ def presets(name: str | None, as_json: bool) -> None:
         rows = [as_data(preset) for preset in found]
         click.echo(json.dumps(rows[0] if whole else rows, indent=2))
     else:
-        Console(file=sys.stdout).print(_one(found[0]) if whole else _list(found))
+        _show(found[0]) if whole else _list(found)
 
 
 def _find(name: str | None) -> tuple[list[Preset], bool]:
@@ -52,19 +50,21 @@ def as_data(preset: Preset) -> dict[str, Any]:
     return present | {"architecture": preset.architecture}
 
 
-def _list(found: list[Preset]) -> Table:
-    table = Table("name", "model", "parameters", "context", "engine", "licence", "weights")
-    for preset in found:
-        table.add_row(
+def _list(found: list[Preset]) -> None:
+    rows = [
+        (
             preset.name,
-            preset.title,
             count_words(preset.parameters),
             f"{preset.context:,}",
             _NONE_YET if preset.engine == "none" else preset.engine,
-            preset.licence,
             _weights(preset),
+            preset.licence,
+            preset.title,
         )
-    return table
+        for preset in found
+    ]
+    titles = ("name", "size", "context", "engine", "weights", "licence", "model")
+    print_columns(titles, rows, right=("size", "context"))
 
 
 def _weights(preset: Preset) -> str:
@@ -75,14 +75,14 @@ def _weights(preset: Preset) -> str:
     return "gated" if preset.gated is True else "free" if preset.gated is False else "may be gated"
 
 
-def _one(preset: Preset) -> Table:
-    table = Table("key", "value", show_header=False, title=preset.title)
+def _show(preset: Preset) -> None:
+    click.echo(preset.title)
     for key, value in as_data(preset).items():
         if key == "engine" and value == "none":
             value = _NONE_YET
         shown = ", ".join(_pairs(value)) if isinstance(value, dict) else str(value)
-        table.add_row(key, f"{value:,}" if key in ("parameters", "context") else shown)
-    return table
+        shown = f"{value:,}" if key in ("parameters", "context") else shown
+        click.echo(f"  {key:<16}  {shown}")
 
 
 def _pairs(values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -101,7 +101,9 @@ def count_words(parameters: int | None) -> str:
     """6.74 B, 135 M; a dash where it is not known."""
     if parameters is None:
         return "-"
-    for size, letter in ((10**9, "B"), (10**6, "M")):
-        if parameters >= size:
-            return f"{parameters / size:.3g} {letter}"
+    for size, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M")):
+        # Three figures: what rounds up to 1,000 M is 1 B.
+        if parameters >= size * 0.9995:
+            number = parameters / size
+            return f"{number:.0f} {letter}" if number >= 99.95 else f"{number:.3g} {letter}"
     return f"{parameters:,}"

@@ -7,7 +7,6 @@ import dataclasses
 import importlib.util
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
 from berth.cli.served_model import find_model, holds_files
+from berth.cli.sizes import Bytes
 from berth.models.config import ConfigError
 from berth.presets.catalogue import PresetError
 from berth.presets.hub_files import PullError
@@ -39,23 +39,6 @@ from berth.serving.tokenizer import TokenizerError
 from berth.serving.two_engines import TwoEngines
 
 _STDERR = Console(stderr=True)
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-class Bytes(click.ParamType):  # type: ignore[type-arg]  # not generic when it runs
-    """A number of bytes: 8589934592, 8G, 8GiB, 512M."""
-
-    name = "bytes"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value), re.IGNORECASE)
-        if match is None:
-            self.fail(f"{value!r} is no number of bytes; write 8G or 512M, for example", param, ctx)
-        return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def _options(*groups: list[Callable[..., Any]]) -> Callable[..., Any]:

@@ -31,10 +31,14 @@ def _summary(verdict: Verdict) -> str:
     request = verdict.request
     layout = f", {verdict.layout}" if verdict.layout and verdict.layout.ranks > 1 else ""
     asked = f"{verdict.context:,} tokens x {verdict.concurrency}"
-    return (
-        f"{request.name} {verdict.outcome} on {request.machine.name} "
-        f"({request.engine}{layout}; {asked}; decided by {verdict.binding})"
-    )
+    less = f"{verdict.max_context:,} tokens x {verdict.concurrency}"
+    said, machine = f"{request.name} {verdict.outcome}", request.machine.name
+    if verdict.outcome == "fits with less":
+        # The context is the model's own, or one that was asked for and cannot be had.
+        said = f"{request.name} fits with {less}" if verdict.accepted else (
+            f"{request.name} does not fit with {asked}, it would with {less},"
+        )  # fmt: skip
+    return f"{said} on {machine} ({request.engine}{layout}; {asked}; decided by {verdict.binding})"
 
 
 def _terms(verdict: Verdict) -> list[str]:
@@ -44,7 +48,8 @@ def _terms(verdict: Verdict) -> list[str]:
     where = "GPU" if verdict.machine.device.kind == "gpu" else "rank"
     lines = [
         f"  each {where}: {human(worst.bytes)} needed {sign} {human(verdict.usable)} usable "
-        f"of {human(verdict.machine.device.total)}"
+        f"of {human(verdict.machine.device.total)}, for {verdict.context:,} tokens x "
+        f"{verdict.concurrency}"
     ]
     lines += [f"    {_line(term)}" for term in worst.terms if term.bytes]
     lines.append("  each node:")

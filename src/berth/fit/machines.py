@@ -8,17 +8,22 @@ data/gpus.csv with its source; where nobody has told us, a row says so and gives
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 from berth.fit.table import load_table
-from berth.fit.units import GIB, MIB
+from berth.fit.units import GIB, MIB, human
 
 Cloud = Literal["azure", "aws", "gcp"]
 
 # GPU Feature Discovery's suffixes of a product that several pods share, or of a MIG slice's card.
 _SHARED_SUFFIX = "-SHARED"
+# Words before a product's own name that people leave out.
+_MAKERS = frozenset({"nvidia", "tesla", "geforce", "quadro", "rtx", "gtx", "amd", "instinct",
+                     "radeon", "rx", "pro"})  # fmt: skip
+_NEAR = 0.75  # how like a known name a wrong one must be to be taken for it
 # cudaMemGetInfo's total over the label's, of the products in gpus.csv: 0.970 (T4) to 1.0 (K80).
 _LEAST_OF_LABEL, _LIKELY_OF_LABEL = 0.970, 0.980
 # Of a CPU node's RAM: the kernel's own share is gone before anyone asks; nothing else is known.
@@ -57,19 +62,49 @@ class Machine:
 
 
 def gpu(product: str) -> Device:
-    """The product called so by nvidia.com/gpu.product, without regard to case.
+    """The product called so by nvidia.com/gpu.product, or as people call it.
 
-    "L4" finds NVIDIA-L4. Raises UnknownMachine.
+    "L4" finds NVIDIA-L4, "RTX 4090" and "4090" NVIDIA-GeForce-RTX-4090. Raises UnknownMachine:
+    no such product, or several ("A100").
     """
-    key = product.strip().lower().replace(" ", "-").removesuffix(_SHARED_SUFFIX.lower())
-    products = _products()
-    for wanted in (key, f"nvidia-{key}", f"tesla-{key}"):
-        if wanted in products:
-            return products[wanted]
-    raise UnknownMachine(
-        f"GPU product {product!r} is not known; nearest: "
-        f"{_nearest(key, [device.product for device in products.values()])}"
-    )
+    key = _plain(product.strip().lower().removesuffix(_SHARED_SUFFIX.lower()))
+    names = _names()
+    found = names.get(key, ())
+    if not found and len(key) > 1:
+        begun = {
+            device.product: device
+            for name, devices in names.items()
+            if name.startswith(key)
+            for device in devices
+        }
+        found = tuple(begun.values())
+    if len({(device.total, device.compute_capability) for device in found}) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(sorted(device.product for device in found))
+        raise UnknownMachine(f"GPU product {product!r} may be one of several; say which: {several}")
+    near = difflib.get_close_matches(key, names, n=3, cutoff=_NEAR)
+    guesses = dict.fromkeys(device.product for name in near for device in names[name])
+    nearest = f"; nearest: {', '.join(guesses)}" if guesses else ""
+    raise UnknownMachine(f"GPU product {product!r} is not known{nearest}")
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+@cache
+def _names() -> dict[str, tuple[Device, ...]]:
+    """Every name that people give to products: whole, without the maker, without the series."""
+    names: dict[str, dict[str, Device]] = {}
+    for device in _products().values():
+        words = device.product.lower().split("-")
+        while words:
+            names.setdefault(_plain("".join(words)), {})[device.product] = device
+            if words[0] not in _MAKERS:
+                break
+            words = words[1:]
+    return {name: tuple(devices.values()) for name, devices in names.items()}
 
 
 def gpu_by_label(product: str, memory_mib: int) -> Device:
@@ -121,6 +156,17 @@ def own_gpus(product: str, count: int) -> Machine:
     return Machine(name=f"{count} x {device.product}", device=device, count=count)
 
 
+def gpus_of_memory(memory: int, count: int, product: str | None = None) -> Machine:
+    """GPUs that are known by their memory: `memory` bytes each, as nvidia-smi calls the total.
+
+    `product` names the card that has so much, if it is known. Raises UnknownMachine.
+    """
+    if count < 1:
+        raise UnknownMachine(f"count of GPUs is {count}; it should be at least 1")
+    device = gpu_by_label(product or f"GPU of {human(memory)}", memory // MIB)
+    return Machine(name=f"{count} x {device.product}", device=device, count=count)
+
+
 def cpu_node(memory: int, name: str = "CPU node") -> Machine:
     """A node without GPUs: `memory` bytes of RAM."""
     return Machine(name=name, device=ram(memory), count=1, host_memory=memory)
@@ -132,10 +178,9 @@ def sku(name: str) -> Machine:
     skus = _skus()
     if key in skus:
         return skus[key]
-    raise UnknownMachine(
-        f"instance type {name!r} is not known; nearest: "
-        f"{_nearest(key, [machine.name for machine in skus.values()])}"
-    )
+    near = difflib.get_close_matches(key, skus, n=3, cutoff=_NEAR)
+    nearest = f"; nearest: {', '.join(skus[name].name for name in near)}" if near else ""
+    raise UnknownMachine(f"instance type {name!r} is not known{nearest}")
 
 
 def all_skus(cloud: Cloud | None = None) -> list[Machine]:
@@ -173,7 +218,7 @@ def _products() -> dict[str, Device]:
 
 
 def _device(row: dict[str, str]) -> Device:
-    major, minor = row["compute_capability"].split(".")
+    major, _, minor = row["compute_capability"].partition(".")
     return Device(
         product=row["product"],
         kind="gpu",
@@ -182,7 +227,7 @@ def _device(row: dict[str, str]) -> Device:
         low=int(row["low_mib"]) * MIB,
         high=int(row["high_mib"]) * MIB,
         known=row["known"] == "yes",
-        compute_capability=(int(major), int(minor)),
+        compute_capability=(int(major), int(minor)) if major else None,
     )
 
 
@@ -202,9 +247,3 @@ def _machine(row: dict[str, str]) -> Machine:
         cloud=cloud,
         host_memory=memory,
     )
-
-
-def _nearest(key: str, names: list[str]) -> str:
-    by_key = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(key, by_key, n=3, cutoff=0.4)
-    return ", ".join(by_key[name] for name in close) or ", ".join(sorted(names)[:3])

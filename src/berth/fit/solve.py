@@ -168,6 +168,8 @@ def _notes(
             f"the memory of {machine.device.product} is estimated: {human(machine.device.low)} "
             f"to {human(machine.device.high)}"
         )
+    if machine.device.product.startswith("AMD-"):
+        notes.append("no engine of ours has run on AMD's cards, and no image of ours is for them")
     for term in around:
         if term.resource == "host" and machine.host_memory and term.bytes > machine.host_memory:
             notes.append(
