@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import queue
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -38,8 +39,11 @@ _LOADING_STEP = 32 * 1024 * 1024
 _SIGN_OF_LIFE_SECONDS = 1.0
 
 
-def run(config: EngineConfig, link: Link) -> None:
-    """Serve until the supervisor says Shutdown. Raises what makes starting impossible."""
+def start(config: EngineConfig, link: Link) -> Callable[[], None]:
+    """Load; returns what serves until the supervisor says Shutdown.
+
+    Raises what makes starting impossible.
+    """
     device = choose_device(config.device)
     torch.set_num_threads(choose_threads(config.threads, local_ranks()))
     link.pulse.busy = True  # a rank that waits for the others for ever counts as hung
@@ -50,18 +54,16 @@ def run(config: EngineConfig, link: Link) -> None:
     link.pulse.busy = False
     gc.collect()
     gc.freeze()  # the model lives for ever: spare the collector from walking it
-    if group.rank == 0:
-        scheduler = Scheduler(
-            config.max_num_seqs,
-            max(config.max_batch_tokens, config.max_num_seqs),
-            BlockManager(ready.blocks_total, BLOCK, config.prefix_caching),
-            ready.max_model_len,
-        )
-        link.send(ready)
-        _lead(Core(scheduler, runner, channel, link.pulse, meter.peak), link)
-        channel.send(None)
-    else:
-        _follow(runner, channel, link)
+    if group.rank > 0:
+        return partial(_follow, runner, channel, link)
+    scheduler = Scheduler(
+        config.max_num_seqs,
+        max(config.max_batch_tokens, config.max_num_seqs),
+        BlockManager(ready.blocks_total, BLOCK, config.prefix_caching),
+        ready.max_model_len,
+    )
+    link.send(ready)
+    return partial(_lead, Core(scheduler, runner, channel, link.pulse, meter.peak), link)
 
 
 def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready]:
@@ -134,6 +136,7 @@ def _lead(core: Core, link: Link) -> None:
         while not core.scheduler.has_work or not inbox.empty():
             message = _next_message(inbox, core.channel)
             if isinstance(message, Shutdown):
+                core.channel.send(None)
                 return
             if isinstance(message, Cancel):
                 core.cancel(message.request_ids)
@@ -166,9 +169,3 @@ def _follow(runner: Runner, channel: PlanChannel, link: Link) -> None:
         pulse.busy = True
         runner.run(plan, pulse.beat)
         pulse.busy = False
-
-
-def exit_now(code: int) -> None:
-    """End this process without waiting for threads or collectives that may never return."""
-    logging.shutdown()
-    os._exit(code)

@@ -379,7 +379,10 @@ class EngineSupervisor:
             short_lives = 1 if lasted else short_lives + 1
             log.error("engine lost (%d so far): %s", self._deaths, fault)
             self._events.engine_lost(self._reason, was_ready=life.ready)
-            if fault.final or failed_starts >= self._launch.max_failed_starts:
+            # What has run here before may run again, whatever is in its way now: memory that is
+            # not free yet, a volume that is away.
+            final = fault.final and not self._ever_ready
+            if final or failed_starts >= self._launch.max_failed_starts:
                 self._give_up(self._reason)
                 return
             await self._back_off(short_lives)

@@ -6,12 +6,17 @@ what a token adds to their caches was measured.
 
 from __future__ import annotations
 
+from berth.fit.native import CannotFit
+
 # Left to activations, the allocator's slack and whoever else lives on the machine.
 HOST_RESERVE_BYTES = 512 * 1024 * 1024
 
 
-class DoesNotFit(Exception):
+class DoesNotFit(CannotFit):
     """The weights leave no room for a useful cache. The message has the numbers."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__([sentence])
 
 
 def cache_blocks(

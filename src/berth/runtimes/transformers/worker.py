@@ -6,6 +6,7 @@ import gc
 import logging
 import queue
 import time
+from collections.abc import Callable
 
 import msgspec
 import torch
@@ -31,17 +32,17 @@ class _Stop(Exception):
     """The supervisor said Shutdown."""
 
 
-def run(config: EngineConfig, link: Link) -> None:
-    """Serve until the supervisor says Shutdown. Raises what makes starting impossible."""
+def start(config: EngineConfig, link: Link) -> Callable[[], None]:
+    """Load; returns what serves until the supervisor says Shutdown.
+
+    Raises what makes starting impossible.
+    """
     torch.set_num_threads(choose_threads(config.threads, 1))
     core, ready, steps = _load(config, link)
     gc.collect()
     gc.freeze()  # the model lives for ever: spare the collector from walking it
     link.send(ready)
-    try:
-        _Loop(core, link, vocab_size=ready.vocab_size, steps=steps).run()
-    except _Stop:
-        return
+    return _Loop(core, link, vocab_size=ready.vocab_size, steps=steps).run
 
 
 def _load(config: EngineConfig, link: Link) -> tuple[Core, Ready, bool]:
@@ -146,7 +147,13 @@ class _Loop:
         self._generates = Generates(core, link.send, self._between)
 
     def run(self) -> None:
-        """Until _Stop."""
+        """Until the supervisor says Shutdown."""
+        try:
+            self._serve()
+        except _Stop:
+            return
+
+    def _serve(self) -> None:
         while True:
             idle = not (self._core.has_work or self._generates.has_work)
             if idle:

@@ -1,0 +1,100 @@
+"""One fault, two engines, one way to end: one sentence, no traceback, one exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from berth.engine.process import describe, is_final
+from berth.fit.native import CannotFit
+from berth.models.config import ConfigError
+from berth.models.weights.source import WeightError
+from berth.protocol.messages import Fatal
+from berth.runtimes.transformers.cache_size import DoesNotFit
+from engine.supervised import engine
+from models.checkpoints import save_transformers
+
+MODULES = ["berth.engine", "berth.runtimes.transformers"]
+
+
+@pytest.mark.parametrize(
+    ("error", "final"),
+    [
+        (ConfigError("config.json: rope_type is x"), True),
+        (WeightError("lm_head.weight", "model.safetensors", "is missing"), True),
+        (CannotFit(["4 GiB of 2"]), True),
+        (DoesNotFit("the KV cache needs 3 bytes"), True),
+        (ValueError("degree 3"), True),
+        (ModuleNotFoundError("No module named 'transformers'"), True),
+        (FileNotFoundError(errno.ENOENT, "No such file"), True),
+        (PermissionError(errno.EACCES, "Permission denied"), True),
+        (OSError("Error no file named model.safetensors"), True),
+        (OSError(errno.EIO, "Input/output error"), False),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (RuntimeError("connection closed by peer"), False),
+        (MemoryError(), False),
+        (ZeroDivisionError("division by zero"), False),
+    ],
+)
+def test_what_a_fresh_process_would_meet_again_is_final(error: Exception, final: bool) -> None:
+    assert is_final(error) is final
+    assert describe(error, 0, "engine", serving=False).retry is not final
+
+
+def test_an_error_while_serving_is_never_final() -> None:
+    told = describe(ValueError("a bug"), 1, "engine", serving=True)
+    assert told == Fatal(1, "ValueError: a bug", retry=True)
+
+
+def test_want_of_memory_and_of_a_package_are_said_in_words() -> None:
+    torch_says = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 99 GB\nat")
+    told = describe(torch_says, 0, "engine", serving=False)
+    assert told.retry
+    assert told.reason.startswith("there is not enough memory: [enforce fail]")
+    assert "\n" not in told.reason
+    missing = ModuleNotFoundError("No module named 'transformers'")
+    told = describe(missing, 0, "transformers", serving=False)
+    assert told.reason.endswith("pip install 'berth[transformers]'")
+
+
+def broken(tmp_path: Path, fault: str) -> Path:
+    folder = tmp_path / "model"
+    save_transformers(folder, "llama")
+    match fault:
+        case "no weights":
+            (folder / "model.safetensors").unlink()
+        case "torn":
+            weights = folder / "model.safetensors"
+            weights.write_bytes(weights.read_bytes()[:-1])
+        case "no folder":
+            shutil.rmtree(folder)
+        case "config":
+            (folder / "config.json").write_text(json.dumps({"model_type": "unheard-of"}))
+        case "memory":
+            pass
+    return folder
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("fault", ["no weights", "torn", "no folder", "config", "memory"])
+def test_both_engines_end_a_fault_of_the_owners_alike(
+    fault: str, module: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = broken(tmp_path, fault)
+    settings = {"kv_cache_bytes": 1} if fault == "memory" else {}
+    with engine(folder, tmp_path, module=module, **settings) as running:
+        fatal = running.wait_for(Fatal)
+        assert running.process.wait(60) == 1
+        more = [message for message in running.received.queue if isinstance(message, Fatal)]
+    assert not fatal.retry
+    assert fatal.reason
+    assert not re.match(r"\w+Error:", fatal.reason)
+    assert more == []
+    said = capfd.readouterr()
+    assert "Traceback" not in said.out + said.err
