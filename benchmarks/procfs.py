@@ -31,6 +31,17 @@ def cpu_seconds(pid: int) -> float:
 
 def family_cpu_seconds(pid: int) -> float:
     """The same for a process and its living descendants."""
+    total = 0.0
+    for member in family(pid):
+        try:
+            total += cpu_seconds(member)
+        except OSError:
+            continue
+    return total
+
+
+def family(pid: int) -> set[int]:
+    """A process and its living descendants."""
     parents: dict[int, int] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
@@ -38,15 +49,18 @@ def family_cpu_seconds(pid: int) -> float:
                 parents[int(entry.name)] = int(_stat(int(entry.name))[1])
             except OSError:  # ended meanwhile
                 continue
-    family, total = {pid}, 0.0
-    while grown := {child for child, parent in parents.items() if parent in family} - family:
-        family |= grown
-    for member in family:
-        try:
-            total += cpu_seconds(member)
-        except OSError:
-            continue
-    return total
+    members = {pid}
+    while grown := {child for child, parent in parents.items() if parent in members} - members:
+        members |= grown
+    return members
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of one process, what it shares with others included. Raises OSError."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0  # dead and not buried
 
 
 def _stat(pid: int) -> list[str]:

@@ -53,7 +53,7 @@ def test_an_error_while_serving_is_never_final() -> None:
 
 
 def test_want_of_memory_and_of_a_package_are_said_in_words() -> None:
-    torch_says = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 99 GB\nat")
+    torch_says = RuntimeError("[enforce fail] CPUAllocator: can't allocate memory: 9 GB\nat")
     told = describe(torch_says, 0, "engine", serving=False)
     assert told.retry
     assert told.reason.startswith("there is not enough memory: [enforce fail]")

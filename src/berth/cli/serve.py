@@ -185,6 +185,13 @@ _PARALLEL = [
         show_default=True,
         help="Seconds without progress after which a rank counts as hung.",
     ),
+    click.option(
+        "--restart-pause",
+        type=click.FloatRange(0.0),
+        default=30.0,
+        show_default=True,
+        help="Most seconds between two starts of an engine that keeps ending.",
+    ),
 ]
 
 
@@ -251,6 +258,7 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         master_addr=address,
         master_port=port,
         hang_timeout=options["hang_timeout"],
+        max_backoff=options["restart_pause"],
     )
     engine = EngineConfig(
         model=str(found.path),

@@ -48,6 +48,7 @@ OPTIONS: Mapping[str, Kind] = {
     "device-map": "text",
     "degree": "whole",
     "hang-timeout": "number",
+    "restart-pause": "number",
 }
 # Those that follow from where the pod is.
 OURS = frozenset(
