@@ -18,21 +18,29 @@ run: $(VENV)/.serve  ## install what serving needs, and serve MODEL (the built-i
 
 install: $(VENV)/.serve  ## prepare .venv alone
 
+# What pip shows: its progress to a person, errors alone to a log.
+PIP = $(BIN)/python -m pip install $(if $(CI),--quiet --progress-bar off,--no-input)
+
 # pip, not uv: only pip finds the CPU build of the pinned torch where one lies on the machine.
 $(VENV)/.made:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	@echo "[1/4] making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade "pip>=24"
 	touch $@
 
 $(VENV)/.serve: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --progress-bar off torch==2.13.0
-	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[server,engine]"
-	$(BIN)/python -m berth.kernels.build
-	touch $@
+	@echo "[2/4] installing torch into $(VENV); once, and the longest part"
+	@$(PIP) torch==2.13.0
+	@echo "[3/4] installing what serving needs"
+	@$(PIP) -e ".[server,engine]"
+	@echo "[4/4] compiling the CPU kernels for this machine"
+	@$(BIN)/python -m berth.kernels.build
+	@touch $@
 
 $(VENV)/.test: $(VENV)/.serve
-	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[test]"
-	touch $@
+	@echo "installing what the tests need"
+	@$(PIP) -e ".[test]"
+	@touch $@
 
 test: lint unit  ## everything that CI runs
 

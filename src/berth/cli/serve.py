@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -372,4 +373,12 @@ async def _show_loading(service: ModelService | TwoEngines, host: str, port: int
             progress.update(task, completed=service.health().load_fraction or 0.0)
             await asyncio.sleep(0.1)
     where = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host
-    click.echo(f"{service.model_id} answers at http://{where}:{port}", err=True)
+    url = f"http://{where}:{port}"
+    click.echo(f"{service.model_id} answers at {url}", err=True)
+    if watched:
+        berth = Path(sys.argv[0]).name if shutil.which("berth") else sys.argv[0]
+        click.echo(
+            f"\nTalk to it from a second terminal:\n  {berth} chat {url}\n"
+            f"Every route, with a form to try it: {url}/docs. Ctrl-C ends the server.\n",
+            err=True,
+        )

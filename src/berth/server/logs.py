@@ -7,11 +7,12 @@ a message may quote what a client sent.
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -100,9 +101,24 @@ class _JsonFormatter(logging.Formatter):
         return msgspec.json.encode(entry).decode()
 
 
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what sys.stderr is at that moment: a progress bar moves aside for a line.
+
+    A handler that keeps the stream it was made with would write into the bar.
+    """
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        """Nothing is kept."""
+
+
 def configure_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
     """Send every logger's lines to standard error in one format. For the process's entry point."""
-    handler = logging.StreamHandler()
+    handler = _StandardError()
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
