@@ -1,7 +1,11 @@
-"""One client's connection: uvicorn's HTTP/1.1, with a limit to how much and how slow a head may be.
+"""One client's connection: uvicorn's HTTP/1.1, with what it lacks.
 
-uvicorn bounds a request's body (it stops reading while nobody takes it) but not its head: without
-this, a client could send headers for ever, or one byte of them a minute on thousands of sockets.
+- uvicorn bounds a request's body (it stops reading while nobody takes it) but not its head:
+  without this, a client could send headers for ever, or one byte of them a minute on thousands of
+  sockets.
+- An offer to change the protocol (Java's HttpClient offers HTTP/2 on each first request) is
+  ignored, as RFC 9110 7.8 allows, and the request is answered as HTTP/1.1. uvicorn's parser takes
+  what follows such a head for the other protocol, and so loses the body.
 """
 
 from __future__ import annotations
@@ -15,9 +19,12 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, ClassVar, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _SCOPE_KEY = "berth.chunks"
+_FRAMING = (b"content-length", b"transfer-encoding")
+_INVALID = "Invalid HTTP request received."
 
 
 class GuardedConnection(HttpToolsProtocol):
@@ -29,6 +36,8 @@ class GuardedConnection(HttpToolsProtocol):
     UNREAD_SECONDS: ClassVar[float] = 120.0
 
     _in_head = True
+    _offer = False  # the head that was just read offers another protocol
+    _again = False  # the parser is being told of a head that it has read before
     _head_bytes = 0
     _head_timer: TimerHandle | None = None
 
@@ -44,27 +53,71 @@ class GuardedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what arrives while a head is incomplete."""
-        super().data_received(data)
+        """Parse it, and count what arrives while a head is incomplete."""
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning(_INVALID)
+            self.send_400_response(_INVALID)
+            return
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self.MAX_HEAD_BYTES:
                 self._refuse(b"431 Request Header Fields Too Large")
 
+    def _parse(self, data: bytes) -> None:
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                # Only a head can end so, and the offset of its end is all that the error tells.
+                rest = memoryview(rest)[offer.args[0] :]
+                self._decline()
+
+    def _decline(self) -> None:
+        """Go on after a head with an offer as though it had had none.
+
+        The parser would not read the body, so another one does, told only how long the body is.
+        """
+        self._offer = False
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        framing = [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] in _FRAMING]
+        heard, self.headers = self.headers, []
+        self._again = True
+        try:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
+        finally:
+            self._again = False
+            self.headers = heard
+
     def on_message_begin(self) -> None:
         """A head begins, on a new connection or a kept one."""
+        if self._again:
+            return
         super().on_message_begin()
         self.server_state.default_headers = [(b"date", _date(int(time.time())))]
         self._expect_head()
 
     def on_headers_complete(self) -> None:
         """The head is complete; the body has its own limits."""
+        if self._again:
+            return
+        self._offer = self.parser.should_upgrade()
         self._in_head = False
         self._head_bytes = 0
         self._stop_clock()
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:
             cast(MutableMapping[str, Any], self.scope)[_SCOPE_KEY] = Chunks(self.cycle)
+
+    def on_message_complete(self) -> None:
+        """The body is complete, unless the parser only did not look for one."""
+        if not self._offer:
+            super().on_message_complete()
 
     def _expect_head(self) -> None:
         self._in_head = True
