@@ -47,7 +47,7 @@ def step(
     """Random rows for entries of (tokens already cached, new tokens); the cache is random too."""
     blocks_each = [-(-(old + new) // BLOCK) for old, new in entries]
     order = torch.randperm(sum(blocks_each) + 3).int()
-    cache = LayerCache.empty(len(order), shape.kv_heads, shape.head_dim, dtype, CPU)
+    (cache,) = LayerCache.empty(1, len(order), shape.kv_heads, shape.head_dim, dtype, CPU)
     cache.k.normal_()
     cache.v.normal_()
     tables, positions, slots, taken = [], [], [], 0

@@ -121,11 +121,10 @@ class Decoder(nn.Module, ABC):
 
     def make_caches(self, blocks: int) -> list[LayerCache]:
         """One cache of `blocks` blocks for each layer."""
-        kv_heads, head_dim = self.shape.kv_heads, self.shape.head_dim
-        return [
-            LayerCache.empty(blocks, kv_heads, head_dim, self.dtype, self.group.device)
-            for _ in self.layers
-        ]
+        shape = self.shape
+        return LayerCache.empty(
+            len(self.layers), blocks, shape.kv_heads, shape.head_dim, self.dtype, self.group.device
+        )
 
     def load(self, source: WeightSource, loaded: Callable[[int], None]) -> int:
         """Fill every weight, one tensor at a time. Returns this rank's bytes.
