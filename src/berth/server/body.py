@@ -9,6 +9,7 @@ name the field.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import re
 from typing import Any, NoReturn, TypeVar
@@ -16,6 +17,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 from starlette.types import Receive, Scope
 
+from berth.server.content_encoding import Unpacker, unpacker_of
 from berth.server.errors import BodyTooLarge, BodyTooSlow, ClientGone, Malformed, dotted
 from berth.server.settings import ServerSettings
 
@@ -36,10 +38,11 @@ _TYPE_NAMES = {
 
 
 async def read_body(scope: Scope, receive: Receive, settings: ServerSettings) -> bytes:
-    """The whole body.
+    """The whole body, unpacked, without the byte-order mark that some editors put before JSON.
 
     Raises:
-        BodyTooLarge: above `max_body_bytes`, announced or counted.
+        BodyTooLarge: above `max_body_bytes`, announced, counted or unpacked.
+        UnknownEncoding, Malformed: it is packed, and not in a way that is read here.
         BodyTooSlow: not complete after `body_timeout_seconds`.
         ClientGone: the client hung up before it was complete.
     """
@@ -47,28 +50,35 @@ async def read_body(scope: Scope, receive: Receive, settings: ServerSettings) ->
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
             raise _too_large(limit)
+    unpacker = unpacker_of(scope["headers"])
     try:
         async with asyncio.timeout(settings.body_timeout_seconds):
-            return await _read(receive, limit)
+            return (await _read(receive, limit, unpacker)).removeprefix(codecs.BOM_UTF8)
     except TimeoutError:
         raise BodyTooSlow(
             f"The request's body did not arrive within {settings.body_timeout_seconds:g} seconds."
         ) from None
 
 
-async def _read(receive: Receive, limit: int) -> bytes:
+async def _read(receive: Receive, limit: int, unpacker: Unpacker | None) -> bytes:
     chunks: list[bytes] = []
-    size = 0
+    received = size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
+        received += len(chunk)
+        for part in (chunk,) if unpacker is None else unpacker.feed(chunk):
+            size += len(part)
+            if max(received, size) > limit:
+                raise _too_large(limit)
+            chunks.append(part)
+            if unpacker is not None:
+                await asyncio.sleep(0)  # a slice costs milliseconds: the others' turn
         if not message.get("more_body", False):
+            if unpacker is not None:
+                unpacker.finish()
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

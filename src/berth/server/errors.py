@@ -57,6 +57,10 @@ class BodyTooSlow(Refusal):
     """The client did not send its body in time."""
 
 
+class UnknownEncoding(Refusal):
+    """The body's Content-Encoding is not one that the server unpacks."""
+
+
 class Unauthorized(Refusal):
     """No key, or a wrong one."""
 
@@ -100,6 +104,7 @@ TABLE: dict[type[Exception], Row] = {
     Malformed: Row(400, _INVALID),  # 422 in KAITO's dialect, as FastAPI has it
     BodyTooLarge: Row(413, _INVALID, "request_too_large", close=True),
     BodyTooSlow: Row(408, "timeout_error", "timeout", close=True),
+    UnknownEncoding: Row(415, _INVALID, "unsupported_content_encoding"),
     Unauthorized: Row(401, _INVALID, "invalid_api_key"),
     Forbidden: Row(403, "permission_error", "forbidden"),
     NoSuchRoute: Row(404, _INVALID, "not_found"),
@@ -154,6 +159,8 @@ def _headers(error: BaseException, row: Row) -> dict[str, str]:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, NoSuchMethod) and error.field:
         headers["allow"] = error.field
+    if row.status == 415:
+        headers["accept-encoding"] = "gzip, deflate"
     if row.close:
         headers["connection"] = "close"
     if not row.retry:

@@ -19,6 +19,7 @@ _PHRASES = {
     404: "No such model",
     408: "The request took too long and was cancelled",
     413: "The body is too large",
+    415: "The body is packed in a way that is not read here",
     422: "The body is not of this route's shape",
     429: "The queue is full; Retry-After says when to come again",
     500: "The server failed",

@@ -32,7 +32,7 @@ from berth.serving.service import Generation, Health
 
 _TAG = "kaito"
 _ERRORS: dict[int, type[msgspec.Struct]] = {
-    **dict.fromkeys((400, 401, 408, 413, 429, 500, 503), render.Detail),
+    **dict.fromkeys((400, 401, 403, 408, 413, 415, 429, 500, 503), render.Detail),
     422: render.ValidationErrors,
 }
 _RUNNING = ["Server is running", 200]  # a tuple returned by mistake, which clients now expect

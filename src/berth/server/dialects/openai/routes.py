@@ -23,7 +23,7 @@ from berth.serving.service import Generation
 
 _TAG = "openai"
 _ERRORS: dict[int, type[msgspec.Struct]] = dict.fromkeys(
-    (400, 401, 404, 408, 413, 429, 500, 503), render.ErrorEnvelope
+    (400, 401, 403, 404, 408, 413, 415, 429, 500, 503), render.ErrorEnvelope
 )
 
 
