@@ -18,6 +18,7 @@ test can compute the whole expected answer with `expected_tokens`. Options:
     --journal FILE       appends one JSON line per start, submit and cancel
     --state FILE         counts starts, so that faults can be planned per life
     --die-after A,B      SIGKILLs itself after A tokens in its first life, B in its second, …
+    --die-unbegun L,M    SIGKILLs itself in these lives (from 0) when a request comes
     --hang-after A,B     the same, but hangs (needs --state, like --die-after)
     --hang-kind frozen   heartbeats go on, busy, with `work` standing still (default)
     --hang-kind silent   heartbeats stop, the process lives
@@ -47,6 +48,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from berth.protocol.begun import Begun
 from berth.protocol.config import EngineConfig
 from berth.protocol.messages import (
     Cancel,
@@ -133,6 +135,7 @@ class FakeEngine:
             sys.stderr.write("the fake engine exits early\n")
             os._exit(3)
         self.socket.connect(self.config.socket)
+        self.begun = Begun.open(self.config.socket)
         threading.Thread(target=self._heartbeats, daemon=True).start()
         threading.Thread(target=self._read, daemon=True).start()
         for done in (0, 50, 100):
@@ -177,6 +180,8 @@ class FakeEngine:
                         event="submit", id=message.request_id, emitted=len(message.emitted)
                     )
                     self.running.append(Running(message))
+                    if str(self.life) in self.options.die_unbegun.split(","):
+                        self._die()
                 case Cancel():
                     self.journal(event="cancel", ids=message.request_ids)
                     self.running = [r for r in self.running if r.id not in message.request_ids]
@@ -191,6 +196,8 @@ class FakeEngine:
         started = time.monotonic()
         self.work += 1
         batch = self.running[: self.config.max_num_seqs]
+        for request in batch:
+            self.begun.mark(request.id)
         if any(r.first and self.options.poison_token in r.prompt for r in batch):
             self._die()
         if self.options.step_seconds:
@@ -298,6 +305,7 @@ def main() -> NoReturn:
     parser.add_argument("--journal", default="")
     parser.add_argument("--state", default="")
     parser.add_argument("--die-after", default="")
+    parser.add_argument("--die-unbegun", default="")
     parser.add_argument("--hang-after", default="")
     parser.add_argument("--hang-kind", choices=("frozen", "silent"), default="frozen")
     parser.add_argument("--hang-rank", type=int, default=0)

@@ -137,7 +137,7 @@ def test_a_process_that_left_its_session_and_parent_is_killed_too(tmp_path: Path
         await process.kill()
         assert not alive(escaped)
         assert not alive(process.pid)
-        assert await process.wait() == "the engine process was killed by SIGKILL"
+        assert await process.wait() == -signal.SIGKILL
 
     run(main())
 
@@ -162,11 +162,39 @@ def test_no_engine_is_started_for_a_server_that_is_gone() -> None:
     assert subprocess.run(command, check=False).returncode == 1
 
 
-def test_the_way_a_process_ended_is_told() -> None:
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (0, "exited with status 0"),
+        (7, "exited with status 7"),
+        (-9, "was killed by SIGKILL"),
+        (-11, "was killed by SIGSEGV"),
+        (-40, "was killed by signal 40"),
+        (-7, "was killed by SIGBUS, as when a file that it reads is cut short"),
+    ],
+)
+def test_how_a_process_ended_is_said_in_words(code: int, said: str) -> None:
+    assert launch.how_it_ended(code).startswith(said)
+
+
+def test_how_another_processs_child_ended_is_known_until_it_is_buried() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+    async def main() -> None:
+        assert await launch.exit_code_of(child.pid, 0.05) is None  # it lives
+        child.kill()
+        assert await launch.exit_code_of(child.pid, 5) == -signal.SIGKILL
+        child.wait()
+        assert await launch.exit_code_of(child.pid, 5) is None
+
+    run(main())
+
+
+def test_the_exit_code_of_the_engine_is_told() -> None:
     async def main() -> None:
         settings = LaunchConfig(engine_argv=("-c", "raise SystemExit(7)"))
         process = await EngineProcess.start(settings, CONFIG)
-        assert await process.wait() == "the engine process exited with status 7"
+        assert await process.wait() == 7
         await process.kill()  # of what has ended: nothing happens
 
     run(main())

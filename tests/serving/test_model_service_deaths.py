@@ -204,6 +204,67 @@ def test_what_runs_beside_a_suspect_is_not_blamed_for_a_death(meta_model: Path) 
     run(main())
 
 
+def test_a_request_that_comes_when_the_engine_is_down_took_no_part_in_its_death(
+    meta_model: Path,
+) -> None:
+    async def main() -> None:
+        service = make_service(meta_model)  # its engine's life is told, and not lived
+        service.engine_ready(READY)
+        early = service.submit([1, 5], ENDLESS, request_id="early")
+        service.engine_down()
+        late = service.submit([1, 6], ENDLESS, request_id="late")
+        assert not late.in_engine
+        service.engine_lost("killed", was_ready=True)
+        assert (early.deaths, early.replays) == (1, 1)
+        assert (late.deaths, late.replays) == (0, 0)
+        service.engine_ready(READY)
+        assert early.in_engine
+        assert late.in_engine
+        early.cancel()
+        late.cancel()
+
+    run(main())
+
+
+def test_requests_that_only_waited_in_engines_that_died_are_not_blamed(
+    meta_model: Path, tmp_path: Path
+) -> None:
+    """Four engines die before they begin anything: more deaths than a request may cause."""
+
+    async def main() -> None:
+        plan = ("--die-after", "3", "--die-unbegun", "1,2,3,4")
+        options = ("--state", str(tmp_path / "state"), *plan)
+        async with serving(meta_model, *options) as service:
+            first = service.submit([1, 5], Options(max_tokens=9), request_id="first")
+            await until(lambda: service.health().state == "restarting")
+            waiting = [
+                service.submit([1, n], Options(max_tokens=9), request_id="r") for n in (6, 7)
+            ]
+            texts = [(await each.answer()).text for each in (first, *waiting)]
+            assert texts == [decode(meta_model, expected_tokens([1, n], 9)) for n in (5, 6, 7)]
+            assert service.health().engine_restarts == 5
+            assert [each.deaths for each in waiting] == [0, 0]
+
+    run(main())
+
+
+def test_requests_in_the_engines_queue_are_not_blamed_for_the_one_that_runs(
+    meta_model: Path,
+) -> None:
+    async def main() -> None:
+        engine = {"max_num_seqs": 1}
+        async with serving(meta_model, "--poison-token", "77", engine=engine) as service:
+            poison = service.submit([1, 77], Options(max_tokens=9), request_id="poison")
+            behind = [service.submit([1, n], Options(max_tokens=9), request_id="r") for n in (5, 6)]
+            assert await outcome(poison) == "EngineFailed"
+            for number, each in zip((5, 6), behind, strict=True):
+                text = decode(meta_model, expected_tokens([1, number], 9))
+                assert (await each.answer()).text == text
+                assert each.deaths == 0
+
+    run(main())
+
+
 def test_when_the_engine_is_given_up_every_request_ends_with_a_reason(
     meta_model: Path, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -28,9 +29,10 @@ from berth.protocol.messages import (
     Submit,
 )
 from berth.protocol.wire import frame
+from berth.serving.engine_life import EngineLife
 from berth.serving.engine_link import RankLink
 from berth.serving.launch import LaunchConfig
-from berth.serving.supervisor import EngineLife, EngineSupervisor
+from berth.serving.supervisor import EngineSupervisor, engine_health
 
 
 class Events:
@@ -41,6 +43,7 @@ class Events:
         self.reports: list[StepReport] = []
         self.lost: list[tuple[str, bool]] = []
         self.lost_at: list[float] = []
+        self.down_at: list[float] = []
         self.given_up: list[str] = []
 
     def engine_ready(self, ready: Ready) -> None:
@@ -51,6 +54,9 @@ class Events:
 
     def engine_step(self, report: StepReport) -> None:
         self.reports.append(report)
+
+    def engine_down(self) -> None:
+        self.down_at.append(time.monotonic())
 
     def engine_lost(self, reason: str, *, was_ready: bool) -> None:
         self.lost.append((reason, was_ready))
@@ -118,7 +124,10 @@ def test_a_killed_engine_is_replaced_and_its_signal_named() -> None:
                 await until(lambda: len(events.lost) == len(events.ready))
                 assert supervisor.state == "restarting"
             await until(lambda: supervisor.state == "ready")
-            assert all("rank 0" in reason and ready for reason, ready in events.lost)
+            assert all(
+                re.match(r"rank 0 \(process \d+\) was killed by SIGKILL", reason) and ready
+                for reason, ready in events.lost
+            )
             assert supervisor.deaths == 3
 
     run(main())
@@ -178,7 +187,13 @@ def test_an_engine_that_never_gets_ready_is_given_up(caplog: pytest.LogCaptureFi
         async with supervised("--exit-early", max_failed_starts=3) as (supervisor, events):
             await until(lambda: events.given_up)
             assert supervisor.state == "failed"
-            assert events.lost == [("the engine process exited with status 3", False)] * 3
+            reason = (
+                "the engine process exited with status 3; its last line was: "
+                "the fake engine exits early"
+            )
+            assert events.lost == [(reason, False)] * 3
+            health = engine_health(supervisor, supervisor.state, "The engine cannot run.")
+            assert health.detail == f"The engine cannot run: {reason}."
 
     run(main())
     said = [r.getMessage() for r in caplog.records if r.name == "berth.engine"]
@@ -270,8 +285,72 @@ def test_under_torchrun_a_lost_rank_takes_its_group_with_it() -> None:
             await until(lambda: events.lost)
             assert time.monotonic() - began < 5
             assert not alive(pids[0])
-            assert events.lost[0][0] == f"rank 1 (process {pids[1]}) closed its connection"
+            # How it died is known only until torchrun has buried it.
+            assert re.match(
+                rf"rank 1 \(process {pids[1]}\) (was killed by SIGKILL|closed its connection)",
+                events.lost[0][0],
+            )
             await until(lambda: len(events.ready) == 2)
+
+    run(main())
+
+
+def test_an_engine_is_down_as_soon_as_a_connection_closes() -> None:
+    """Its processes may take a while to be gone; nothing is sent to it meanwhile."""
+
+    async def main() -> None:
+        events = Events()
+        life = EngineLife(LaunchConfig(), EngineConfig(model="", socket="/x", degree=2), events)
+        links = [RankLink(life), RankLink(life)]
+        for rank, link in enumerate(links):
+            link.data_received(frame(Heartbeat(rank, 1, False)))
+        links[1].connection_lost(None)
+        assert life.down
+        assert len(events.down_at) == 1
+        links[0].connection_lost(None)
+        assert len(events.down_at) == 1
+
+    run(main())
+
+
+def test_why_an_engine_ended_at_its_first_start_is_told_while_it_is_tried_again() -> None:
+    async def main() -> None:
+        async with supervised("--exit-early", first_backoff=600.0) as (supervisor, events):
+            await until(lambda: len(events.lost) == 2)
+            assert supervisor.state == "starting"
+            health = engine_health(supervisor, supervisor.state, "The engine is starting.")
+            assert not health.ready
+            assert health.detail == (
+                "The engine is starting again. It ended 2 times before it was ready: the engine "
+                "process exited with status 3; its last line was: the fake engine exits early."
+            )
+
+    run(main())
+
+
+def test_what_has_run_is_tried_again_whatever_is_in_its_way(tmp_path: Path) -> None:
+    """A fault that ends a first start at once: the memory of the last engine is not free yet."""
+    flag = tmp_path / "in the way"
+    script = tmp_path / "engine.py"
+    script.write_text(
+        "import os, runpy, sys\n"
+        f"fatal = ['--fatal', 'no room'] if os.path.exists({str(flag)!r}) else []\n"
+        f"sys.argv = [{FAKE_ENGINE!r}, *fatal, *sys.argv[1:]]\n"
+        f"runpy.run_path({FAKE_ENGINE!r}, run_name='__main__')\n"
+    )
+
+    async def main() -> None:
+        argv = (str(script),)
+        async with supervised(engine_argv=argv, max_failed_starts=9) as (supervisor, events):
+            await events.until_ready(1)
+            flag.touch()
+            os.kill(supervisor.pids()[0], signal.SIGKILL)
+            await until(lambda: len(events.lost) == 3)
+            assert events.lost[2] == ("rank 0: no room", False)
+            assert supervisor.state == "restarting"
+            flag.unlink()
+            await events.until_ready(2)
+            assert events.given_up == []
 
     run(main())
 

@@ -70,6 +70,8 @@ class Core:
             return None
         began = time.perf_counter()
         self.pulse.busy = True
+        for request_id in self.scheduler.take_entered():
+            self.pulse.begun.mark(request_id)
         self.channel.send(plan)
         logits = self.runner.run(plan, self.pulse.beat)
         sampled = self._sample(plan, logits)

@@ -12,6 +12,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
+from berth.protocol.begun import Begun
 from berth.protocol.messages import FromEngine, Heartbeat, Shutdown, StepReport, ToEngine
 from berth.protocol.wire import FrameReader, decode_to_engine, frame
 
@@ -20,8 +21,11 @@ _CHUNK = 1 << 18
 
 @dataclass(slots=True)
 class Pulse:
-    """What the main thread shows of itself; written by it, read by the heartbeat thread."""
+    """What the main thread shows of itself; written by it, read by the heartbeat thread and, what
+    is marked as begun, by the server.
+    """
 
+    begun: Begun = field(default_factory=Begun.nowhere)
     work: int = 0
     busy: bool = False
 
@@ -46,7 +50,7 @@ class Link:
         """Connect and start both threads. Raises OSError where nobody listens."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.connect(path)
-        link = cls(rank, sock, Pulse())
+        link = cls(rank, sock, Pulse(Begun.open(path)))
         threading.Thread(target=link._read, name="link-reader", daemon=True).start()
         threading.Thread(
             target=link._beat, args=(heartbeat_seconds,), name="heartbeat", daemon=True

@@ -82,6 +82,7 @@ class Scheduler:
         self._slots: list[Sequence | None] = [None] * max_num_seqs
         self._free_slots = list(range(max_num_seqs))  # a heap: low slots first keeps rows dense
         self._freed: list[int] = []  # slots freed since the last plan
+        self._entered: list[int] = []  # request ids that got a slot since take_entered()
         # The head of the queue did not fit, and nothing has happened since to make it fit: spares
         # looking its prompt up in every step.
         self._head_blocked = False
@@ -114,6 +115,13 @@ class Scheduler:
             step_seconds=step_seconds,
             tokens_in_step=tokens_in_step,
         )
+
+    def take_entered(self) -> list[int]:
+        """Ids of the requests that began to run (also again) since the last call."""
+        entered = self._entered
+        if entered:
+            self._entered = []
+        return entered
 
     def add(self, sequence: Sequence) -> FinishReason | None:
         """Queue a new sequence.
@@ -281,6 +289,7 @@ class Scheduler:
                 return
             del self._waiting[sequence.request_id]
             self._running.append(sequence)
+            self._entered.append(sequence.request_id)
             for index, block in enumerate(sequence.blocks):
                 plan.blocks.extend((sequence.slot, index, block))
             self._enter(plan, sequence)

@@ -13,7 +13,7 @@ from berth.server.run import ModelFailed, serve
 from berth.server.settings import ServerSettings
 from berth.serving.open_model import ServingConfig
 from berth.serving.service import Health
-from berth.serving.supervisor import EngineSupervisor
+from berth.serving.supervisor import EngineSupervisor, engine_health
 
 _DETAILS = {
     "starting": "This node's ranks are starting.",
@@ -36,6 +36,9 @@ class WorkerNode:
     def engine_step(self, report: StepReport) -> None:
         """Rank 0 reports, on another node."""
 
+    def engine_down(self) -> None:
+        """`health` tells."""
+
     def engine_lost(self, reason: str, *, was_ready: bool) -> None:
         """The supervisor has logged it and starts anew."""
 
@@ -45,16 +48,7 @@ class WorkerNode:
     def health(self) -> Health:
         """This node's part of the engine."""
         state = self._supervisor.state
-        detail = _DETAILS[state]
-        if state in ("restarting", "failed") and self._supervisor.last_reason:
-            detail = f"{detail[:-1]}: {self._supervisor.last_reason}."
-        return Health(
-            state=state,
-            detail=detail,
-            ready=state == "ready",
-            load_fraction=self._supervisor.load_fraction(),
-            engine_restarts=self._supervisor.deaths,
-        )
+        return engine_health(self._supervisor, state, _DETAILS[state])
 
     async def run(self) -> None:
         """Keep the ranks running. Raises ModelFailed where that is hopeless."""

@@ -29,7 +29,7 @@ class RankLink(asyncio.Protocol):
         self._owner = owner
         self._frames = FrameReader()
         self._transport: asyncio.Transport | None = None
-        self._problem: str | None = None
+        self.problem: str | None = None  # what it sent that is no message
         self.rank: int | None = None
         self.pid: int | None = None  # of the process at the other end
 
@@ -48,12 +48,12 @@ class RankLink(asyncio.Protocol):
                     self.rank = getattr(message, "rank", None)
                 self._owner.link_message(self, message)
         except (ProtocolError, msgspec.DecodeError) as error:
-            self._problem = f"sent what is no message: {error}"
+            self.problem = f"sent what is no message: {error}"
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._owner.link_lost(self, self._problem or "closed its connection")
+        self._owner.link_lost(self, self.problem or "closed its connection")
 
     def send(self, message: ToEngine) -> None:
         """Queue one message; it is dropped where the connection has just been lost."""

@@ -151,12 +151,9 @@ class EngineProcess:
         assert self._process.stdout is not None
         return self._process.stdout
 
-    async def wait(self) -> str:
-        """Wait for the first process to end; say how it did."""
-        code = await self._process.wait()
-        if code < 0:
-            return f"the engine process was killed by {signal.Signals(-code).name}"
-        return f"the engine process exited with status {code}"
+    async def wait(self) -> int:
+        """Wait for the first process to end; its exit code, negative where a signal ended it."""
+        return await self._process.wait()
 
     async def kill(self) -> None:
         """End all processes of this engine with SIGKILL, and wait until none is left."""
@@ -165,6 +162,43 @@ class EngineProcess:
                 os.killpg(self.pid, signal.SIGKILL)
         await asyncio.to_thread(_kill_marked, self._mark)
         await self._process.wait()
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code as a sentence's end; negative where a signal ended the process."""
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # a real-time one
+        name = f"signal {-code}"
+    if -code == signal.SIGBUS:
+        name += ", as when a file that it reads is cut short or cannot be read any more"
+    return f"was killed by {name}"
+
+
+async def exit_code_of(pid: int, seconds: float) -> int | None:
+    """How another process's child ended, while it is dead and not buried; None: not known.
+
+    Args:
+        seconds: how long to look, where it still lives.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        fields = _stat(pid)
+        if fields and fields[0] == "Z":
+            return os.waitstatus_to_exitcode(int(fields[-1]))
+        if not fields or time.monotonic() > deadline:
+            return None
+        await asyncio.sleep(0.002)
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of a process after its name, which may hold spaces; none where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _kill_marked(mark: str, patience: float = 5.0) -> None:

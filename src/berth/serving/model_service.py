@@ -21,7 +21,7 @@ from berth.serving.open_model import ServingConfig
 from berth.serving.output import OutputText
 from berth.serving.request import Message, Options
 from berth.serving.service import Health
-from berth.serving.supervisor import EngineSupervisor
+from berth.serving.supervisor import EngineSupervisor, engine_health
 from berth.serving.validate import check_prompt, check_text, max_prompt_bytes, sampling_params
 
 log = logging.getLogger("berth.serving")
@@ -88,16 +88,7 @@ class ModelService:
 
     def health(self) -> Health:
         state = "draining" if self._draining else self._supervisor.state
-        detail = _DETAILS[state]
-        if state in ("restarting", "failed") and self._supervisor.last_reason:
-            detail = f"{detail[:-1]}: {self._supervisor.last_reason}."
-        return Health(
-            state=state,
-            detail=detail,
-            ready=state == "ready",
-            load_fraction=self._supervisor.load_fraction(),
-            engine_restarts=self._supervisor.deaths,
-        )
+        return engine_health(self._supervisor, state, _DETAILS[state])
 
     @property
     def engine(self) -> Ready | None:
@@ -313,6 +304,9 @@ class ModelService:
         self._last_stats = report.stats
         self._observer.step(self._with_past(report.stats), tokens, first_tokens, gaps)
 
+    def engine_down(self) -> None:
+        self._engine_up = False
+
     def engine_lost(self, reason: str, *, was_ready: bool) -> None:
         self._engine_up = False
         self._past_counters = _counters(self._with_past(self._last_stats))
@@ -322,8 +316,12 @@ class ModelService:
         # Where a suspect ran, it alone is to blame, and not those that ran beside it.
         on_trial, self._on_trial = self._on_trial, None
         for generation in list(self._active.values()):
-            if generation.in_engine:
+            if not generation.in_engine:
+                continue
+            if self._supervisor.has_begun(generation.number):
                 generation.lost_engine(to_blame=on_trial is None or generation is on_trial)
+            else:  # it waited there, or was sent to an engine that was dead by then
+                generation.in_engine = False
 
     def engine_given_up(self, reason: str) -> None:
         self._fail_all(EngineFailed("The model's engine cannot run; its owner has to look."))

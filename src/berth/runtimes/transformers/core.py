@@ -231,6 +231,7 @@ class Core:
             return False
         del self._waiting[sequence.request_id]
         sequence.status = Status.RUNNING
+        self.pulse.begun.mark(sequence.request_id)
         self._filling = Lane([sequence], self.model.new_state())
         return True
 

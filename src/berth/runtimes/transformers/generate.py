@@ -97,6 +97,7 @@ class Generates:
         """
         request_id, message = self._waiting.popitem(last=False)
         self._running, self._cancelled = request_id, False
+        self._core.pulse.begun.mark(request_id)
         self._core.reserved = _memory(message)
         problem: str | None = None
         try:
