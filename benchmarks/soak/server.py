@@ -134,7 +134,7 @@ def serving(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     words = [model] if model else []
-    command = [sys.executable, "-m", "berth.cli.main", "serve", *words, "--port", str(port)]
+    command = [sys.executable, "-m", "berth", "serve", *words, "--port", str(port)]
     environment = {k: v for k, v in os.environ.items() if k != "BERTH_API_KEY"}
     with log.open("ab") as output:
         process = subprocess.Popen(

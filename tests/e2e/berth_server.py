@@ -126,7 +126,7 @@ def berth_serve(
     """Start `berth serve ARGUMENTS`; wait until it is ready; end it afterwards."""
     port = port or free_port()
     log = tmp_path / f"serve-{port}.log"
-    command = [sys.executable, "-m", "berth.cli.main", "serve", *arguments, "--port", str(port)]
+    command = [sys.executable, "-m", "berth", "serve", *arguments, "--port", str(port)]
     inherited = {k: v for k, v in os.environ.items() if k != "BERTH_API_KEY"}
     with log.open("wb") as output:
         process = subprocess.Popen(
