@@ -10,10 +10,10 @@ import helm_python
 import pytest
 import yaml
 
-from berth.cli.controller import controller, settings_of
-from berth.controller.settings import ControllerSettings
+from berth.cli.controller import controller
 from berth.images.recipe import recipe_without_model
 from berth.workspace.observed import Settings
+from charts.planned import settings
 from charts.rendered import ROOT, Object, container, render
 from charts.variants import BERTH
 
@@ -24,12 +24,6 @@ def one(kind: str, name: str | None = None, **values: Any) -> Object:
 
 def pod(**values: Any) -> Object:
     return dict(one("Deployment", **values)["spec"]["template"])
-
-
-def settings(**values: Any) -> ControllerSettings:
-    """What the controller makes of the arguments that the chart gives it."""
-    arguments = list(container(pod(**values), "controller")["args"])
-    return settings_of(controller.make_context("controller", arguments).params)
 
 
 @pytest.mark.parametrize("values", BERTH.values(), ids=BERTH.keys())

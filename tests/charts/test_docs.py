@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from berth.cli.check import check
 from berth.controller.rbac import GRANTS
 from berth.workspace.validate import complaints
+from charts.planned import settings
 from charts.rendered import CHARTS, ROOT, Object, Rendered, render
 from cluster.fake_api import fake_api
 
@@ -41,6 +42,14 @@ _KUBECTL: dict[str, set[str]] = {
     "delete": {"namespace"},
 }
 _KUBECTL_FLAGS = {"watch", "all", "all-namespaces"}
+
+
+# What brings images into a cluster: the words of the command that are not names of images.
+_LOADERS: dict[tuple[str, ...], set[str]] = {
+    ("kind", "load", "docker-image"): set(),
+    ("kind", "load", "image-archive"): {"berth.tar"},
+    ("podman", "save"): {"--multi-image-archive", "--output", "berth.tar"},
+}
 
 
 def fences(kind: str) -> list[str]:
@@ -116,7 +125,7 @@ def installed() -> dict[str, Rendered]:
 
 def test_there_are_commands_of_both_kinds() -> None:
     tools = [words[0] for words in commands()]
-    assert set(tools) == {"helm", "kubectl"}
+    assert set(tools) == {"helm", "kubectl", "kind", "podman"}
     assert len(tools) > 15
 
 
@@ -127,6 +136,21 @@ def test_every_helm_command_is_one_that_helm_has() -> None:
             positional, _ = split(words[2:], _HELM[words[1]], _HELM_FLAGS)
             for chart in (p for p in positional if "/" in p):
                 assert (ROOT / chart / "Chart.yaml").is_file(), words
+
+
+def test_the_images_that_are_brought_into_a_cluster_are_those_that_the_charts_ask_for() -> None:
+    asked = {
+        container["image"]
+        for chart in ("berth", "model")
+        for _, template in render(chart).pods()
+        for container in template["spec"]["containers"]
+    } | {settings().workspace.runtime_image}
+    loads = [words for words in commands() if words[0] in ("kind", "podman")]
+    assert loads
+    for words in loads:
+        (known,) = [begin for begin in _LOADERS if tuple(words[: len(begin)]) == begin]
+        named = [word for word in words[len(known) :] if word not in _LOADERS[known]]
+        assert set(named) == (set() if known[-1] == "image-archive" else asked), words
 
 
 def test_what_is_installed_in_the_docs_can_be_rendered() -> None:

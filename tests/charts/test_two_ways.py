@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import pytest
 
-from berth.presets.catalogue import load_presets
-from berth.workspace.actions import Apply
-from berth.workspace.observed import Observed, Settings
-from berth.workspace.plan import plan
-from charts.rendered import Object, container, render
-
-_NODE = {
-    "metadata": {"name": "a", "labels": {"kubernetes.io/hostname": "a"}},
-    "spec": {},
-    "status": {
-        "allocatable": {"cpu": "8", "memory": "32Gi"},
-        "conditions": [{"type": "Ready", "status": "True"}],
-    },
-}
-_WORKSPACE = {
-    "apiVersion": "kaito.sh/v1beta1",
-    "kind": "Workspace",
-    "metadata": {
-        "name": "pocket",
-        "namespace": "ai",
-        "uid": "1",
-        "generation": 1,
-        "resourceVersion": "1",
-    },
-    "resource": {"count": 1, "labelSelector": {}},
-    "inference": {"preset": {"name": "pocket"}},
-}
+from charts import planned as controllers
+from charts.rendered import ROOT, Object, container, render
 
 
 @cache
 def planned() -> dict[str, Object]:
     """What the controller applies for the built-in model, by kind."""
-    observed = Observed(
-        workspace=_WORKSPACE,
-        settings=Settings(api_key_secret="pocket-keys", grace_seconds=30),
-        presets=load_presets(),
-        nodes=(_NODE,),
-        pods=(),
-        children=(),
-    )
-    actions = plan(observed, datetime(2026, 11, 21, tzinfo=UTC))
-    return {a.object["kind"]: a.object for a in actions if isinstance(a, Apply)}
+    example = ROOT / "workspace-examples/pocket/pocket.yaml"
+    return controllers.planned(example, namespace="ai", models={"apiKeySecret": "pocket-keys"})
 
 
 def pods() -> tuple[Object, Object]:
@@ -130,4 +96,5 @@ def test_both_are_rolled_out_at_once() -> None:
         planned()["StatefulSet"]["spec"],
     )
     assert chart["podManagementPolicy"] == controller["podManagementPolicy"] == "Parallel"
-    assert chart["serviceName"] == controller["serviceName"] == "pocket-headless"
+    assert chart["serviceName"] == "pocket-headless"
+    assert controller["serviceName"] == "workspace-pocket-headless"

@@ -163,6 +163,35 @@ class Toolbox:
         output = done.stdout + done.stderr
         return Built(done.returncode == 0, output, time.monotonic() - started)
 
+    def berth_build(self, *words: str, checkout: Path) -> Built:
+        """`berth build WORDS`, as the docs have it, of this checkout and into this store.
+
+        What follows its -- is what this machine needs: bases that no registry gives, and pip's
+        settings.
+        """
+        (self.folder / "storage.conf").write_text(
+            f'[storage]\ndriver = "{self._driver()}"\n'
+            f'graphroot = "{self.folder / "store"}"\nrunroot = "{self.folder / "run"}"\n'
+        )
+        command = [
+            *(sys.executable, "-m", "berth.cli.main", "build", *words),
+            *("--tool", "buildah", "--base", BASE, "--"),
+            *("--isolation", "chroot", "--pull-never", "--force-rm", *self._mounts),
+            *("--build-arg", f"BUILD_IMAGE={BUILD}", "--build-arg", "TORCH_INDEX="),
+        ]
+        started = time.monotonic()
+        done = self._run(
+            command,
+            900,
+            cwd=ROOT,
+            BERTH_PRESETS=str(checkout / "presets"),
+            CONTAINERS_STORAGE_CONF=str(self.folder / "storage.conf"),
+        )
+        return Built(done.returncode == 0, done.stdout + done.stderr, time.monotonic() - started)
+
+    def _driver(self) -> str:
+        return self.podman("info", "--format", "{{.Store.GraphDriverName}}")
+
     def layers(self, tag: str) -> list[Layer]:
         """From the base up."""
         about = self.inspect(tag)
@@ -226,11 +255,11 @@ class Toolbox:
         assert done.returncode == 0, f"{command[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
 
     def _run(
-        self, command: Sequence[str], timeout: float, cwd: Path | None = None
+        self, command: Sequence[str], timeout: float, cwd: Path | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
-            env=self._environment,
+            env=self._environment | environment,
             cwd=cwd,
             capture_output=True,
             text=True,

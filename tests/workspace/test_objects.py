@@ -83,6 +83,25 @@ def test_probes_ask_what_each_is_about() -> None:
     assert one["livenessProbe"]["httpGet"]["path"] == "/livez"
 
 
+def test_a_start_is_seen_within_a_second_and_a_stopped_server_replaced_within_40() -> None:
+    spec, one = pod_spec(deployed()), container(deployed())
+    assert one["startupProbe"]["periodSeconds"] == one["startupProbe"]["timeoutSeconds"] == 1
+
+    def latest(probe: Object) -> int:
+        """Seconds from the moment that nothing answers any more: an answer just before it, and
+        then each probe until its time is out."""
+        tries = max(probe["periodSeconds"], probe["timeoutSeconds"]) * probe["failureThreshold"]
+        return int(probe["periodSeconds"] + tries)
+
+    assert latest(one["readinessProbe"]) == 8
+    alive = one["livenessProbe"]
+    assert latest(alive) + alive["terminationGracePeriodSeconds"] == 40
+    # An engine that restarts is its supervisor's case, in up to 10 s, and no reason for a kill.
+    assert latest(alive) - alive["periodSeconds"] > 10
+    # That is for a server that hangs; one that is told to go may drain as long as before.
+    assert alive["terminationGracePeriodSeconds"] < spec["terminationGracePeriodSeconds"]
+
+
 @pytest.mark.parametrize(
     ("preset", "nodes", "minutes"),
     [

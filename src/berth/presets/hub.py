@@ -95,8 +95,15 @@ def pull(source: Source, settings: HubSettings | None = None, to: Path | None = 
             f"{source} cannot be pulled while HF_HUB_OFFLINE is set; pull it on a machine that has "
             "a network and copy the folder, or name a mirror"
         )
-    with _sentences(source, settings):
-        commit, files = _listing(source, settings)
+    try:
+        with _sentences(source, settings):
+            commit, files = _listing(source, settings)
+    except _Unreachable as error:
+        raise PullError(
+            f"{source} is not on this machine and has to be downloaded, but {settings.url} cannot "
+            f"be reached ({error.how}): give this machine a network, name a mirror (HF_ENDPOINT, "
+            "or --mirror of berth pull), or pull it elsewhere and name its folder here"
+        ) from error.__cause__
     try:
         needed = needed_files(files, source.file)
     except PullError as error:
@@ -245,6 +252,17 @@ class _Interrupted(PullError):
     """A transfer that broke; trying again may help."""
 
 
+class _Unreachable(_Interrupted):
+    """There is no connection, or it broke."""
+
+    def __init__(self, settings: HubSettings, error: Exception) -> None:
+        self.how = type(error).__name__
+        super().__init__(
+            f"the connection to {settings.url} broke ({self.how}); pull again: what is complete is "
+            "kept"
+        )
+
+
 @contextmanager
 def _sentences(source: Source, settings: HubSettings) -> Iterator[None]:
     """Turn what the library raises into sentences that say what to do."""
@@ -263,9 +281,7 @@ def _sentences(source: Source, settings: HubSettings) -> Iterator[None]:
             f"{source.hub} has no revision {source.revision}; it may have been moved or deleted"
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise _Interrupted(
-            f"{settings.url} cannot be reached, and {source} is not on this machine"
-        ) from error
+        raise _Unreachable(settings, error) from error
     except EntryNotFoundError as error:
         raise PullError(f"a file of {source} is gone from the hub; pull again") from error
     except FileMetadataError as error:
@@ -277,10 +293,7 @@ def _sentences(source: Source, settings: HubSettings) -> Iterator[None]:
         kind = _Interrupted if code >= 500 or code == 429 else PullError
         raise kind(f"{settings.url} answered {code} when asked for {source}") from error
     except _HTTP_ERROR as error:
-        raise _Interrupted(
-            f"the connection to {settings.url} broke ({type(error).__name__}); pull again: what is "
-            "complete is kept"
-        ) from error
+        raise _Unreachable(settings, error) from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise PullError(

@@ -19,7 +19,17 @@ from berth.workspace.objects.weights import (
 TMP = "tmp"
 SHM = "shm"
 _INDEX = "POD_INDEX"
-_PROBE_SECONDS = 10
+# By the second, so that a model that answers after three seconds is Ready after four.
+_START_SECONDS = 1
+# A server that is stopped or stuck is out of the Service after at most 2 + 2 * 3 seconds, and is
+# killed after at most 5 + 5 * 5, with 10 to end in: what it holds is lost in any case by then.
+_READY = {"periodSeconds": 2, "timeoutSeconds": 3, "failureThreshold": 2}
+_ALIVE = {
+    "periodSeconds": 5,
+    "timeoutSeconds": 5,
+    "failureThreshold": 5,
+    "terminationGracePeriodSeconds": 10,
+}
 PRE_STOP_SECONDS = 5
 _STOP_SECONDS = 25  # after the grace period: the engine's end, written answers, the process
 _SHM_MARGIN = 256 * 2**20
@@ -39,22 +49,12 @@ def container(plan: Plan) -> dict[str, Any]:
         "resources": _resources(plan),
         "startupProbe": {
             **_get("/readyz"),
-            "periodSeconds": _PROBE_SECONDS,
-            "timeoutSeconds": 5,
-            "failureThreshold": -(-startup_seconds(plan) // _PROBE_SECONDS),
+            "periodSeconds": _START_SECONDS,
+            "timeoutSeconds": _START_SECONDS,
+            "failureThreshold": startup_seconds(plan) // _START_SECONDS,
         },
-        "readinessProbe": {
-            **_get("/readyz"),
-            "periodSeconds": 5,
-            "timeoutSeconds": 5,
-            "failureThreshold": 2,
-        },
-        "livenessProbe": {
-            **_get("/livez"),
-            "periodSeconds": _PROBE_SECONDS,
-            "timeoutSeconds": 5,
-            "failureThreshold": 6,
-        },
+        "readinessProbe": {**_get("/readyz"), **_READY},
+        "livenessProbe": {**_get("/livez"), **_ALIVE},
         # Endpoints learn of a pod's end some seconds after the pod does.
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "securityContext": {
