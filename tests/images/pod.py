@@ -1,15 +1,16 @@
 """A pod of the planner or of a chart, run by podman as a kubelet would: image, arguments,
 environment, user, mounts, memory, probes. What it cannot do is said by an assertion.
 
-The network has no way out, as with the pods' NetworkPolicy; the tests call the pod by its address,
-as a kubelet does.
+The network has no way out, as with the pods' NetworkPolicy, and the host has no address in it:
+probes and calls are made from within the pod's own network, as `kubectl port-forward` makes them,
+the probes to the pod's address, as a kubelet sends them.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import http.client
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 from berth.cluster.quantity import parse_quantity
 from berth.presets.image_names import full_name
+from e2e.berth_server import run_shell
 from images.toolbox import Container, Toolbox
 
 Object = Mapping[str, Any]
@@ -33,28 +35,31 @@ class Probe:
     timeout: float
     failures: int
 
-    def ask(self, address: str) -> bool:
-        connection = http.client.HTTPConnection(address, self.port, timeout=self.timeout)
-        with contextlib.closing(connection):
-            try:
-                connection.request("GET", self.path, headers={"Connection": "close"})
-                return 200 <= connection.getresponse().status < 400
-            except (OSError, http.client.HTTPException):
-                return False
-
 
 class Pod(Container):
     """A running container of a pod."""
 
     def __init__(self, toolbox: Toolbox, name: str, begun: float, spec: Object) -> None:
         super().__init__(toolbox, name, 5000, begun)
-        self.address = toolbox.podman(
-            "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name
-        )
+        address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        said = toolbox.podman("inspect", "--format", "{{.State.Pid}} " + address, name)
+        self._pid, self.address = said.split()
         (self.container,) = spec["containers"]
-        self.url = f"http://{self.address}:5000"
 
-    def probe(self, name: str) -> Probe:
+    def shell(self, command: str) -> str:
+        """What a shell command prints that is run within the pod's network."""
+        return run_shell(
+            f"nsenter --net=/proc/{self._pid}/ns/net {shlex.join(['sh', '-c', command])}"
+        )
+
+    def passes(self, name: str) -> bool:
+        """Ask a probe once."""
+        probe = self._probe(name)
+        url = f"http://{self.address}:{probe.port}{probe.path}"
+        curl = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time {probe.timeout} {url} || true"
+        return "200" <= self.shell(curl) < "400"
+
+    def _probe(self, name: str) -> Probe:
         of = self.container[name]
         port = of["httpGet"]["port"]
         ports = {one["name"]: one["containerPort"] for one in self.container["ports"]}
@@ -71,17 +76,17 @@ class Pod(Container):
 
         Fails where the container ends, or the probe has failed as often as it may.
         """
-        probe = self.probe("startupProbe")
+        probe = self._probe("startupProbe")
         for _ in range(probe.failures):
             asked = time.monotonic()
-            if probe.ask(self.address):
+            if self.passes("startupProbe"):
                 return time.monotonic() - self.begun
             assert self.is_running(), self.log
             time.sleep(max(0.0, probe.period - (time.monotonic() - asked)))
         raise AssertionError(f"the startup probe failed {probe.failures} times: {self.log}")
 
     def call(self, path: str, body: Any = None, timeout: float = 120) -> tuple[int, Any]:
-        raise NotImplementedError("ask it by the docs' own commands, at its address")
+        raise NotImplementedError("nothing is published: use shell()")
 
 
 @contextlib.contextmanager

@@ -19,7 +19,6 @@ from berth.presets.image_names import full_name
 from charts.planned import planned
 from charts.rendered import ROOT, Object, container, render
 from docs.pages import berth_arguments, fences
-from e2e.berth_server import run_shell
 from images.pod import Pod, running
 from images.toolbox import Toolbox
 
@@ -56,7 +55,7 @@ def of_chart() -> tuple[Object, list[Object], str]:
         for kind, body in PAGE
         if kind == "bash"
         for line in body.splitlines()
-        if "KEY=" in line
+        if line.startswith("KEY=")
     )
     (secret,) = found.all("Secret")
     assert f"secret {secret['metadata']['name']} " in read
@@ -79,9 +78,9 @@ def served(
 
 def test_the_pod_starts_and_answers_what_the_page_asks(served: tuple[Pod, str]) -> None:
     pod, curl = served
-    assert pod.probe("readinessProbe").ask(pod.address)
-    assert pod.probe("livenessProbe").ask(pod.address)
-    said = json.loads(run_shell(curl.replace("localhost:5000", f"{pod.address}:5000")))
+    assert pod.passes("readinessProbe")
+    assert pod.passes("livenessProbe")
+    said = json.loads(pod.shell(curl))
     expected = {"France": "Paris", "3 plus 4": "7"}
     (wanted,) = [answer for asked, answer in expected.items() if asked in curl]
     assert wanted in said["choices"][0]["message"]["content"]

@@ -3,41 +3,88 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from functools import partial
+from typing import Any, NamedTuple
 
 import click
 
 from berth import __version__
+from berth.cli import ends
 
-# Name, module and the line that --help shows.
+
+class _Command(NamedTuple):
+    module: str
+    line: str  # that --help shows
+    extras: tuple[str, ...] = ()  # without which it cannot do all it does
+
+
 _COMMANDS = {
-    "serve": ("berth.cli.serve", "Serve a model over HTTP."),
-    "chat": ("berth.cli.chat", "Talk to a served model in the terminal."),
-    "fit": ("berth.cli.fit", "Say whether a model fits a machine, before anything is paid for."),
-    "check": ("berth.cli.check", "Say whether a model can be placed in the cluster now."),
-    "plan": ("berth.cli.plan", "Say what a Workspace would become, without a cluster."),
-    "controller": ("berth.cli.controller", "Keep every Workspace of a cluster as asked for."),
-    "pull": ("berth.cli.pull", "Download a model's weights."),
-    "build": ("berth.cli.build", "Build a model's container image."),
-    "presets": ("berth.cli.presets", "List the catalogue of models, or show one."),
-    "convert": ("berth.cli.convert", "Convert weights between Meta's and Hugging Face's layout."),
-    "bench": ("berth.cli.bench", "Measure a server's speed."),
+    "serve": _Command("berth.cli.serve", "Serve a model over HTTP.", ("server", "engine")),
+    "chat": _Command("berth.cli.chat", "Talk to a served model in the terminal."),
+    "fit": _Command(
+        "berth.cli.fit",
+        "Say whether a model fits a machine, before anything is paid for.",
+        ("server", "engine"),
+    ),
+    "check": _Command(
+        "berth.cli.check",
+        "Say whether a model can be placed in the cluster now.",
+        ("controller",),
+    ),
+    "plan": _Command("berth.cli.plan", "Say what a Workspace would become, without a cluster."),
+    "controller": _Command(
+        "berth.cli.controller",
+        "Keep every Workspace of a cluster as asked for.",
+        ("controller",),
+    ),
+    "pull": _Command("berth.cli.pull", "Download a model's weights.", ("server",)),
+    "build": _Command("berth.cli.build", "Build a model's container image.", ("server",)),
+    "presets": _Command("berth.cli.presets", "List the catalogue of models, or show one."),
+    "convert": _Command(
+        "berth.cli.convert",
+        "Convert weights between Meta's and Hugging Face's layout.",
+        ("engine",),
+    ),
+    "bench": _Command("berth.cli.bench", "Measure a server's speed."),
 }
 
 
 class _Lazy(click.Group):
+    _called = ""  # the subcommand
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(_COMMANDS[cmd_name][0]), cmd_name)
+        self._called = cmd_name
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name].module), cmd_name)
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+            formatter.write_dl([(name, command.line) for name, command in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # click would end with 1, which is "does not fit" here.
+            raise ends.Unread from error
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        whole = partial(super().main, *args, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return whole()
+        sys.exit(ends.run(whole, self._needs))
+
+    def _needs(self) -> ends.Needs:
+        """Of the subcommand that was called."""
+        known = _COMMANDS.get(self._called)
+        return ends.Needs(f"berth {self._called}".strip(), known.extras if known else ())
 
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,7 +12,6 @@ docs/presets.md describes each key, and presets/schema.json is the schema.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
+from berth.near import nearest
 from berth.presets.numbers import ModelNumbers, NumbersError, from_config_json
 
 # Both are safe loaders; libyaml's is ten times as fast, where PyYAML was built with it.
@@ -147,7 +147,7 @@ def find_preset(name: str, folder: Path | None = None) -> Preset:
     presets = load_presets(folder)
     if name in presets:
         return presets[name]
-    near = difflib.get_close_matches(name, presets, n=3, cutoff=0.3)
+    near = nearest(name, presets)
     hint = f"did you mean {', '.join(near)}?" if near else "berth presets lists them all"
     raise PresetError(f"there is no preset {name!r}; {hint}")
 

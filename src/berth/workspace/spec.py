@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from berth.cluster.fields import name_of, text, uid_of, whole, words
+from berth.near import nearest
 from berth.presets.catalogue import Preset
 from berth.workspace.names import LOAD_BALANCER
 from berth.workspace.observed import Observed
@@ -128,7 +128,7 @@ def _load_balancer(observed: Observed) -> bool:
 def _preset(observed: Observed, name: str) -> Preset | Refusal:
     found = find_preset(name, observed.presets)
     if found is None:
-        near = difflib.get_close_matches(name.lower(), observed.presets, n=3, cutoff=0.4)
+        near = nearest(name, observed.presets)
         hint = f" Nearest: {', '.join(near)}." if near else ""
         return Refusal(
             reason=Reason.UnknownPreset, message=f"Unsupported preset name {name[:200]}.{hint}"
