@@ -1,4 +1,4 @@
-"""The app on a real uvicorn and a real port, in a thread of this process."""
+"""The app on a real uvicorn, event loop and port, in a thread of this process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
+import uvloop
 from fake_service import FakeService
 
 from berth.server.app import create_app
@@ -45,7 +47,12 @@ class LiveServer:
             self.loop = asyncio.get_running_loop()
             await self._server.serve(sockets=[self._listener])
 
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+
+    def server_connections(self) -> list[Any]:
+        """The connections as the server has them."""
+        return list(self._server.server_state.connections)
 
     def __enter__(self) -> LiveServer:
         self._thread.start()
