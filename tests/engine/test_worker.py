@@ -105,6 +105,16 @@ def test_a_degree_that_does_not_divide_is_refused_with_those_that_do(tmp_path: P
         assert running.process.wait(60) != 0
 
 
+def test_a_rank_alone_starts_no_threads_but_its_own(folder: Path, tmp_path: Path) -> None:
+    """Main, the link's two and one that computes; gloo's dozen are for ranks that have others."""
+    with engine(folder, tmp_path) as running:
+        running.ready()
+        assert running.generate(PROMPTS[:2])
+        status = Path(f"/proc/{running.pids[0]}/status").read_text()
+        (threads,) = (line.split()[1] for line in status.splitlines() if line.startswith("Threads"))
+        assert int(threads) <= 4
+
+
 def test_an_engine_whose_server_died_ends_itself(folder: Path, tmp_path: Path) -> None:
     with engine(folder, tmp_path, degree=2) as running:
         running.ready(2)

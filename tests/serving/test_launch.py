@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from helpers import alive, run, until
 
+from berth.limits.cpus import Cpus
 from berth.protocol.config import EngineConfig
 from berth.serving import launch
 from berth.serving.launch import (
@@ -114,6 +115,22 @@ def test_an_engines_weights_get_huge_pages_unless_its_owner_tunes_glibc(
 
     run(main())
     assert told.read_text() == wanted
+
+
+@pytest.mark.parametrize(
+    ("degree", "wanted", "threads"), [(1, None, "3"), (2, None, "2"), (4, None, "1"), (2, 5, "5")]
+)
+def test_an_engines_libraries_are_told_the_threads_that_a_cpu_limit_allows(
+    degree: int, wanted: int | None, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "cpus", lambda: Cpus(64, 3.0, "cpu.max"))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    config = msgspec.structs.replace(CONFIG, degree=degree, threads=wanted)
+    environment = engine_environment(LaunchConfig(), config)
+    assert environment["OMP_NUM_THREADS"] == threads
+    assert environment["OPENBLAS_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert engine_environment(LaunchConfig(), config)["OMP_NUM_THREADS"] == "7"
 
 
 def test_what_cannot_be_started_is_refused_before() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import torch
 
+from berth.limits.cpus import cpus
 from berth.protocol.config import Device, Dtype
+
+log = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -52,6 +56,14 @@ def _cpu_has_bfloat16() -> bool:
     return any(flag in info for flag in ("amx_bf16", "avx512_bf16", " bf16"))
 
 
-def choose_threads(wanted: int | None, ranks_here: int) -> int:
-    """CPU threads of one rank: the cores this process may use, shared by the node's ranks."""
-    return wanted or max(1, len(os.sched_getaffinity(0)) // ranks_here)
+def use_threads(wanted: int | None, ranks_here: int) -> None:
+    """Compute with as many CPU threads as are wanted, else as this process's limits make best for
+    each of the node's ranks; the log says how many and why.
+    """
+    if wanted is None:
+        found = cpus()
+        count, why = found.threads(ranks_here), found.explain(ranks_here)
+    else:
+        count, why = wanted, "as --threads says"
+    torch.set_num_threads(count)
+    log.info("%d CPU thread%s: %s", count, "" if count == 1 else "s", why)

@@ -21,7 +21,7 @@ from berth.engine.budget import MemoryMeter, rank_budget
 from berth.engine.core import Core
 from berth.engine.link import Link
 from berth.engine.memory import local_ranks
-from berth.engine.placement import choose_device, choose_dtype, choose_threads
+from berth.engine.placement import choose_device, choose_dtype, use_threads
 from berth.engine.runner import Runner
 from berth.engine.scheduler import Scheduler
 from berth.kernels.batch import BLOCK
@@ -45,7 +45,7 @@ def start(config: EngineConfig, link: Link) -> Callable[[], None]:
     Raises what makes starting impossible.
     """
     device = choose_device(config.device)
-    torch.set_num_threads(choose_threads(config.threads, local_ranks()))
+    use_threads(config.threads, local_ranks())
     link.pulse.busy = True  # a rank that waits for the others for ever counts as hung
     group = join_group(device)
     meter = MemoryMeter(device)

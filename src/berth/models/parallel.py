@@ -65,34 +65,29 @@ def share_heads(heads: int, kv_heads: int, group: Group) -> HeadShare:
 
 
 def join_group(device: torch.device) -> Group:
-    """Meet the other ranks: those that torchrun started, or nobody.
+    """Meet the other ranks, those that torchrun started. A rank alone joins nothing: gloo would
+    start a dozen threads for it.
 
     Plans always travel over gloo (they live on the host); on GPUs the layers' collectives run on
     NCCL. The timeout is a backstop: supervisors end a group that hangs long before.
     """
     degree = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    patience = timedelta(minutes=10)  # for slow loading; an idle rank hears from rank 0 each second
     if degree > 1:
-        dist.init_process_group(backend, timeout=patience)
-    else:
-        dist.init_process_group(
-            backend,
-            store=dist.HashStore(),  # type: ignore[attr-defined]  # not in its stubs
-            rank=0,
-            world_size=1,
-            timeout=patience,
-        )
-    with contextlib.redirect_stdout(io.StringIO()):  # fairscale prints the sizes
-        fairscale_groups.initialize_model_parallel(degree)
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        # For slow loading; an idle rank hears from rank 0 each second.
+        dist.init_process_group(backend, timeout=timedelta(minutes=10))
+        with contextlib.redirect_stdout(io.StringIO()):  # fairscale prints the sizes
+            fairscale_groups.initialize_model_parallel(degree)
     return Group(rank, degree, device)
 
 
-def leave_group() -> None:
-    """Undo join_group."""
-    fairscale_groups.destroy_model_parallel()
-    dist.destroy_process_group()
+def _degree() -> int:
+    """Ranks that share the layers that are built now."""
+    if not fairscale_groups.model_parallel_is_initialized():
+        return 1
+    degree: int = fairscale_groups.get_model_parallel_world_size()
+    return degree
 
 
 def _has_onednn(dtype: torch.dtype) -> bool:
@@ -137,10 +132,10 @@ class ColumnLinear(ColumnParallelLinear):  # type: ignore[misc]
 
     def __init__(self, in_features: int, out_features: int, *, gather_output: bool = False) -> None:
         nn.Module.__init__(self)  # not fairscale's: see the module's docstring
-        degree = fairscale_groups.get_model_parallel_world_size()
+        degree = _degree()
         self.in_features = in_features
         self.out_features = out_features
-        self.gather_output = gather_output
+        self.gather_output = gather_output and degree > 1
         self.output_size_per_partition = divide(out_features, degree)
         self._product: _Product | None = None
 
@@ -168,7 +163,7 @@ class RowLinear(RowParallelLinear):  # type: ignore[misc]
 
     def __init__(self, in_features: int, out_features: int) -> None:
         nn.Module.__init__(self)
-        degree = fairscale_groups.get_model_parallel_world_size()
+        degree = _degree()
         self.in_features = in_features
         self.out_features = out_features
         self.input_is_parallel = True
@@ -212,7 +207,7 @@ class TokenEmbedding(VocabParallelEmbedding):  # type: ignore[misc]
 
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
         nn.Module.__init__(self)
-        degree = fairscale_groups.get_model_parallel_world_size()
+        degree = _degree()
         share = divide(num_embeddings, degree)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
@@ -222,7 +217,8 @@ class TokenEmbedding(VocabParallelEmbedding):  # type: ignore[misc]
         self.scale_grad_by_freq = False
         self.sparse = False
         self.num_embeddings_per_partition = share
-        self.vocab_start_index = fairscale_groups.get_model_parallel_rank() * share
+        rank = fairscale_groups.get_model_parallel_rank() if degree > 1 else 0
+        self.vocab_start_index = rank * share
         self.vocab_end_index = self.vocab_start_index + share
         self.weight: torch.Tensor | None = None
 

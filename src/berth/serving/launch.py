@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from berth.limits.cpus import cpus
 from berth.protocol.config import EngineConfig, EngineKind
 
 # Every process of one engine inherits this variable. It is how all of them are found, whatever
@@ -107,10 +108,11 @@ def engine_environment(launch: LaunchConfig, config: EngineConfig) -> dict[str, 
     # all, and through half a million pages of 4 KiB that takes 5 % longer.
     env.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     ranks = len(launch.local_ranks(config.degree))
-    if ranks > 1:
-        # torchrun would set 1 and warn. The engine itself may still choose.
-        threads = config.threads or max(1, (os.cpu_count() or 1) // ranks)
-        env.setdefault("OMP_NUM_THREADS", str(threads))
+    # What the engine takes for itself, see berth.limits.cpus; told to its libraries before they are
+    # imported, for numpy's starts threads then, and torchrun would set 1 and warn.
+    threads = config.threads or cpus().threads(ranks)
+    env.setdefault("OMP_NUM_THREADS", str(threads))
+    env.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; nothing here asks it for a product
     return env
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ _SPACE = "\u2581"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 # `encode` holds the interpreter's lock; the batch form does not, but costs more to call.
 _LARGE_CHARACTERS = 16 * 1024
+# One text is one thread's work: without this the library starts a pool of a thread for each CPU.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 class _File(msgspec.Struct):

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 
 import msgspec
-import torch
 
 from berth.engine.link import Link
 from berth.engine.memory import device_memory
-from berth.engine.placement import choose_threads
+from berth.engine.placement import use_threads
 from berth.protocol.config import EngineConfig
 from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, StepReport, Submit, ToEngine
 from berth.runtimes.transformers.cache_size import cache_blocks
@@ -37,7 +36,7 @@ def start(config: EngineConfig, link: Link) -> Callable[[], None]:
 
     Raises what makes starting impossible.
     """
-    torch.set_num_threads(choose_threads(config.threads, 1))
+    use_threads(config.threads, 1)
     core, ready, steps = _load(config, link)
     gc.collect()
     gc.freeze()  # the model lives for ever: spare the collector from walking it
