@@ -135,7 +135,7 @@ def test_one_clients_bad_body_leaves_anothers_stream_untouched(
     )
     reader.start()
     wait_until(lambda: len(service.generations) == 1)
-    for bad in (b"[" * 100_000, b'{"prompts": ["\xff"]}', b"x" * 1_000_000):
+    for bad in (b"[" * 20_000, b'{"prompts": ["\xff"]}', b"x" * 1_000_000):
         assert httpx.post(f"{live.url}/generate", content=bad, timeout=10).status_code == 422
     assert live.loop is not None
     live.loop.call_soon_threadsafe(service.go.set)

@@ -10,7 +10,7 @@ import pytest
 from helpers import run
 
 from berth.serving.errors import InvalidRequest
-from berth.serving.offload import LARGE_CHARACTERS, encode, render_chat
+from berth.serving.offload import LARGE_CHARACTERS, encode, encode_all, render_chat
 from berth.serving.request import Message
 from berth.serving.service import Service
 
@@ -39,9 +39,20 @@ def test_only_large_texts_go_to_a_thread(size: int, here: bool) -> None:
         encoder = Encoder()
         service = cast(Service, encoder)
         assert await encode(service, "x" * size) == [size]
-        halves = [Message("user", "x" * (size // 2)), Message("user", "x" * (size - size // 2))]
-        assert await render_chat(service, halves) == [size]
-        assert [thread is threading.main_thread() for thread in encoder.threads] == [here, here]
+        assert await encode_all(service, ["x" * (size - 3), "xxx"]) == [[size - 3], [3]]
+        rest = max(size - 128, 2)  # a message costs something beside its text
+        halves = [Message("user", "x" * (rest // 2)), Message("user", "x" * (rest - rest // 2))]
+        assert await render_chat(service, halves) == [rest]
+        assert {thread is threading.main_thread() for thread in encoder.threads} == {here}
+
+    run(main())
+
+
+def test_many_empty_messages_go_to_a_thread() -> None:
+    async def main() -> None:
+        encoder = Encoder()
+        assert await render_chat(cast(Service, encoder), [Message("user", "")] * 1000) == [0]
+        assert encoder.threads[0] is not threading.main_thread()
 
     run(main())
 

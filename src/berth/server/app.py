@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from berth.server import health
 from berth.server.auth import Authentication
+from berth.server.body_limits import BodyBudget
 from berth.server.context import Server
 from berth.server.dialects import kaito, openai
 from berth.server.errors import Malformed, NoSuchMethod, NoSuchRoute, error_response
@@ -49,6 +50,7 @@ def create_app(
         settings,
         lifecycle or Lifecycle(),
         metrics or Metrics(service.model_id),
+        BodyBudget(settings.max_bodies_bytes),
     )
     app = _bare_app()
     documented = Documented()

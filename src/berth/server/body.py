@@ -17,14 +17,19 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 from starlette.types import Receive, Scope
 
+from berth.server.body_limits import BodyLimits, BodyShare, ValueCounter, limits_of
 from berth.server.content_encoding import Unpacker, unpacker_of
+from berth.server.context import Server
 from berth.server.errors import BodyTooLarge, BodyTooSlow, ClientGone, Malformed, dotted
-from berth.server.settings import ServerSettings
 
 T = TypeVar("T")
 
 # A second, slower look at malformed JSON, to name what is wrong with it, is not worth more.
 _MAX_DIAGNOSED_BYTES = 256 * 1024
+
+LARGE_BODY = 128 * 1024  # bytes from which on a body is decoded in a thread
+# A body of fewer bytes is decoded in 3 ms, whatever it holds.
+_SMALL = 32 * 1024
 
 _TYPE_NAMES = {
     "int": "an integer",
@@ -37,32 +42,40 @@ _TYPE_NAMES = {
 }
 
 
-async def read_body(scope: Scope, receive: Receive, settings: ServerSettings) -> bytes:
+async def read_body(server: Server, scope: Scope, receive: Receive) -> bytes:
     """The whole body, unpacked, without the byte-order mark that some editors put before JSON.
 
     Raises:
-        BodyTooLarge: above `max_body_bytes`, announced, counted or unpacked.
+        BodyTooLarge: more bytes (announced, counted or unpacked) or more JSON values than one
+            body may hold; see body_limits.
+        TooManyBodies: too many large bodies are being read.
         UnknownEncoding, Malformed: it is packed, and not in a way that is read here.
         BodyTooSlow: not complete after `body_timeout_seconds`.
         ClientGone: the client hung up before it was complete.
     """
-    limit = settings.max_body_bytes
+    settings = server.settings
+    limits = limits_of(settings.max_body_bytes, server.service.max_model_len)
     for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
-            raise _too_large(limit)
+        if name == b"content-length" and value.isdigit() and int(value[:20]) > limits.bytes:
+            raise _too_large(limits)
     unpacker = unpacker_of(scope["headers"])
     try:
         async with asyncio.timeout(settings.body_timeout_seconds):
-            return (await _read(receive, limit, unpacker)).removeprefix(codecs.BOM_UTF8)
+            with server.bodies.reading() as share:
+                body = await _read(receive, limits, unpacker, share)
+            return body.removeprefix(codecs.BOM_UTF8)
     except TimeoutError:
         raise BodyTooSlow(
             f"The request's body did not arrive within {settings.body_timeout_seconds:g} seconds."
         ) from None
 
 
-async def _read(receive: Receive, limit: int, unpacker: Unpacker | None) -> bytes:
+async def _read(
+    receive: Receive, limits: BodyLimits, unpacker: Unpacker | None, share: BodyShare
+) -> bytes:
     chunks: list[bytes] = []
-    received = size = 0
+    received = size = counted = 0
+    counter = ValueCounter()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -71,19 +84,40 @@ async def _read(receive: Receive, limit: int, unpacker: Unpacker | None) -> byte
         received += len(chunk)
         for part in (chunk,) if unpacker is None else unpacker.feed(chunk):
             size += len(part)
-            if max(received, size) > limit:
-                raise _too_large(limit)
+            if max(received, size) > limits.bytes:
+                raise _too_large(limits)
+            share.add(len(part))
             chunks.append(part)
             if unpacker is not None:
                 await asyncio.sleep(0)  # a slice costs milliseconds: the others' turn
+            if size > _SMALL:
+                # The first piece of a large body was not counted when it came.
+                await _count(counter, b"".join(chunks) if counted == 0 else part, limits)
+                counted = size
         if not message.get("more_body", False):
             if unpacker is not None:
                 unpacker.finish()
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The request's body is larger than this server takes ({limit} bytes).")
+async def _count(counter: ValueCounter, part: bytes, limits: BodyLimits) -> None:
+    for _ in counter.feed(part):
+        if counter.values > limits.values or counter.entries > limits.numbers:
+            raise BodyTooLarge(
+                limits.explained(
+                    "The request's body holds more values than this server takes: at most "
+                    f"{limits.values} lists, objects and strings, and {limits.numbers} numbers."
+                )
+            )
+        await asyncio.sleep(0)
+
+
+def _too_large(limits: BodyLimits) -> BodyTooLarge:
+    return BodyTooLarge(
+        limits.explained(
+            f"The request's body is larger than this server takes ({limits.bytes} bytes)."
+        )
+    )
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

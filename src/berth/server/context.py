@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import Scope
 
+from berth.server.body_limits import BodyBudget
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
 from berth.server.settings import ServerSettings
@@ -27,6 +28,7 @@ class Server:
     settings: ServerSettings
     lifecycle: Lifecycle
     metrics: Metrics
+    bodies: BodyBudget
 
     @property
     def ready(self) -> bool:

@@ -53,6 +53,10 @@ class BodyTooLarge(Refusal):
     """More bytes than the server takes."""
 
 
+class TooManyBodies(Overloaded):
+    """As many bytes of bodies are being read as the server takes at one time."""
+
+
 class BodyTooSlow(Refusal):
     """The client did not send its body in time."""
 
@@ -103,6 +107,7 @@ TABLE: dict[type[Exception], Row] = {
     EngineFailed: Row(500, "server_error", "engine_failed", retry=False),
     Malformed: Row(400, _INVALID),  # 422 in KAITO's dialect, as FastAPI has it
     BodyTooLarge: Row(413, _INVALID, "request_too_large", close=True),
+    TooManyBodies: Row(429, "rate_limit_error", "rate_limit_exceeded", close=True),
     BodyTooSlow: Row(408, "timeout_error", "timeout", close=True),
     UnknownEncoding: Row(415, _INVALID, "unsupported_content_encoding"),
     Unauthorized: Row(401, _INVALID, "invalid_api_key"),

@@ -27,7 +27,8 @@ class ServerSettings:
     # The seed's images gave up after 180 s, which a slow CPU reaches with an honest request.
     request_timeout_seconds: float = 600.0
     body_timeout_seconds: float = 60.0  # how long a client may take to send a request's body
-    max_body_bytes: int = 16 * 1024 * 1024
+    max_body_bytes: int = 16 * 1024 * 1024  # of one body, whatever the model's context is
+    max_bodies_bytes: int = 64 * 1024 * 1024  # of all bodies that are being read at one time
     max_prompts_per_call: int = 256  # prompts or dialogs in one call, times `n`
     max_choices: int = 128  # `n` of one call
     cors_origins: tuple[str, ...] = ()  # browser origins that may call; "*" for any
@@ -40,7 +41,12 @@ class ServerSettings:
             raise ValueError(f"port must be between 0 and 65535, not {self.port}")
         if not self.grace_seconds >= 0:  # so written, NaN is refused too
             raise ValueError(f"grace_seconds must be at least 0, not {self.grace_seconds}")
-        for name in ("request_timeout_seconds", "body_timeout_seconds", "max_body_bytes"):
+        for name in (
+            "request_timeout_seconds",
+            "body_timeout_seconds",
+            "max_body_bytes",
+            "max_bodies_bytes",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("max_prompts_per_call", "max_choices"):

@@ -64,7 +64,7 @@ def check_prompt(prompt: Sequence[int], vocab_size: int) -> None:
     """
     if not prompt:
         raise InvalidRequest("The prompt is empty; it should hold at least one token.", "prompt")
-    if not all(type(token) is int for token in prompt):
+    if set(map(type, prompt)) != {int}:
         raise InvalidRequest("The prompt's token ids should be integers.", "prompt")
     if min(prompt) < 0 or max(prompt) >= vocab_size:
         raise InvalidRequest(

@@ -5,14 +5,15 @@ from __future__ import annotations
 from fastapi import Request
 from starlette.responses import Response
 
+from berth.server.body import LARGE_BODY
 from berth.server.context import Server, context_of
 from berth.server.dialects.kaito import falcon, render
 from berth.server.dialects.kaito.ignored import noted, noted_raw
 from berth.server.errors import Malformed
 from berth.server.generate import answers, open_stream, submit_all
 from berth.server.reply import json_response
+from berth.serving import offload
 from berth.serving.errors import InvalidRequest
-from berth.serving.offload import encode
 from berth.serving.service import Generation
 
 
@@ -21,7 +22,7 @@ async def answer(server: Server, request: Request, body: bytes) -> Response:
 
     Raises: as the other routes; what is wrong with the body's values is Malformed.
     """
-    call, ignored = falcon.parse(body)
+    call, ignored = await offload.run(len(body) > LARGE_BODY, falcon.parse, body)
     generations = await _submit(server, request, call)
     searched = (call.num_beams or 1) > 1
     if call.stream and not searched:
@@ -42,7 +43,7 @@ async def _submit(server: Server, request: Request, call: falcon.FalconRequest) 
             ("num_return_sequences",),
         )
     try:
-        ids = await encode(server.service, call.prompt)
+        ids = await offload.encode(server.service, call.prompt)
         options = falcon.options_of(
             call,
             prompt_tokens=len(ids),

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -16,7 +17,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from berth.server.auth import is_loopback
-from berth.server.body import read_body
+from berth.server.body import LARGE_BODY, read_body
 from berth.server.context import Server, context_of
 from berth.server.dialects.kaito import falcon, falcon_route, parse, render
 from berth.server.dialects.kaito.ignored import noted, noted_raw
@@ -24,9 +25,9 @@ from berth.server.errors import Forbidden, renamed
 from berth.server.generate import answers, open_stream, submit_all
 from berth.server.reply import json_response
 from berth.server.schema import Documented
+from berth.serving import offload
 from berth.serving.chat_template import UNSAFE_ERROR
 from berth.serving.errors import InvalidRequest, UnsafePrompt
-from berth.serving.offload import encode, render_chat
 from berth.serving.request import Options
 from berth.serving.service import Generation, Health
 
@@ -123,15 +124,16 @@ def mount_healthz(app: FastAPI, health: Callable[[], Health], documented: Docume
 
 
 async def _generate(server: Server, request: Request) -> Response:
-    body = await read_body(request.scope, request.receive, server.settings)
-    call, ignored = parse.parse_generate(body)
+    body = await read_body(server, request.scope, request.receive)
+    call, ignored = await offload.run(len(body) > LARGE_BODY, parse.parse_generate, body)
+    del body
     _check_count(server, len(call.prompts), "prompts")
     options = parse.options_of(
         call.parameters,
         timeout=server.settings.request_timeout_seconds,
         continues_prompt=True,
     )
-    encoded = [await encode(server.service, prompt) for prompt in call.prompts]
+    encoded = await offload.encode_all(server.service, call.prompts)
     generations = _submit(server, request, [(ids, options) for ids in encoded])
     if call.stream:
         events = render.Events("response", list(range(len(generations))))
@@ -141,10 +143,12 @@ async def _generate(server: Server, request: Request) -> Response:
 
 
 async def _chat(server: Server, request: Request) -> Response:
-    body = await read_body(request.scope, request.receive, server.settings)
-    if parse.is_falcon(body):
+    body = await read_body(server, request.scope, request.receive)
+    large = len(body) > LARGE_BODY
+    if await offload.run(large, parse.is_falcon, body):
         return await falcon_route.answer(server, request, body)
-    call, dialogs, ignored = parse.parse_chat(body)
+    call, dialogs, ignored = await offload.run(large, parse.parse_chat, body)
+    del body
     _check_count(server, len(dialogs), "input_string")
     options = parse.options_of(
         call.parameters,
@@ -155,6 +159,7 @@ async def _chat(server: Server, request: Request) -> Response:
     rendered: list[list[int]] = []
     for index, dialog in enumerate(dialogs):
         prompt = await _rendered(server, dialog, index)
+        await asyncio.sleep(0)  # small dialogs are rendered here: the others' turn
         if prompt is not None:
             safe.append(index)
             rendered.append(prompt)
@@ -178,7 +183,7 @@ async def _rendered(
 ) -> list[int] | None:
     """The dialog's prompt; None where a message holds the template's own tags."""
     try:
-        return await render_chat(server.service, parse.messages_of(dialog, index))
+        return await offload.render_chat(server.service, parse.messages_of(dialog, index))
     except UnsafePrompt:
         return None
 

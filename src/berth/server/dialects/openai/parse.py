@@ -20,6 +20,7 @@ _Choices = Annotated[int, msgspec.Meta(ge=1)]
 _TopK = Annotated[int, msgspec.Meta(ge=-1, le=_INT32, description="Berth's; 0 and -1: all")]
 _Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Alternatives = Annotated[int, msgspec.Meta(ge=0, le=20)]
+_MAX_SHOWN = 128  # characters of a client's text that an error repeats
 _COMPLETION_TOKENS = 16  # OpenAI's default for completions
 
 
@@ -121,8 +122,30 @@ def model_of(asked: str | None, served: tuple[str, ...]) -> str:
     if not asked:
         return served[0]
     if asked not in served:
-        raise ModelNotFound(f"The model `{asked}` does not exist")
+        raise ModelNotFound(f"The model `{asked[:_MAX_SHOWN]}` does not exist")
     return asked
+
+
+def check_counts(request: ChatCompletionRequest, max_model_len: int) -> None:
+    """Refuse more messages, or parts of them, than a context of so many tokens can hold.
+
+    Each takes a token at least, so nothing that fits is refused; what does not is not built first.
+    Raises InvalidRequest.
+    """
+    if not max_model_len:
+        return
+    parts = sum(
+        len(message.content) for message in request.messages if isinstance(message.content, list)
+    )
+    for count, what in ((len(request.messages), "entries"), (parts, "content parts")):
+        if count > max_model_len:
+            raise InvalidRequest(
+                f"This model's maximum context length is {max_model_len} tokens. However, messages "
+                f"has {count} {what}, and each takes at least one token. Please reduce the length "
+                "of the messages.",
+                "messages",
+                "context_length_exceeded",
+            )
 
 
 def messages_of(request: ChatCompletionRequest) -> list[Message]:

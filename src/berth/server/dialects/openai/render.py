@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from berth.protocol.messages import FinishReason
+from berth.server.reply import encode
 from berth.serving.request import Answer, TokenText
 
 _NO_CHANCE = -9999.0  # JSON has no -Infinity; vLLM writes this too
@@ -148,6 +149,28 @@ def usage_of(prompt_tokens: int, output_tokens: int, cached_tokens: int) -> Usag
         prompt_tokens + output_tokens,
         PromptTokensDetails(cached_tokens),
     )
+
+
+# Alternatives of tokens: about 2 ms of rendering.
+_MANY = 2_000
+
+
+def is_large(answers: Sequence[Answer]) -> bool:
+    """Whether the log probabilities of these answers take long to render."""
+    return sum(len(token.top_texts) + 1 for a in answers for token in a.logprobs) > _MANY
+
+
+def encoded(
+    render: Callable[[Sequence[Answer], bool], Sequence[msgspec.Struct]],
+    answers: Sequence[Answer],
+    logprobs: bool,
+) -> list[msgspec.Raw]:
+    """Every choice as JSON, each by itself: no one call of the encoder is long."""
+    return [
+        msgspec.Raw(encode(msgspec.structs.replace(choice, index=index)))
+        for index, answer in enumerate(answers)
+        for choice in render([answer], logprobs)
+    ]
 
 
 def chat_choices(answers: Sequence[Answer], logprobs: bool) -> list[ChatChoice]:

@@ -9,15 +9,15 @@ import msgspec
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from berth.server.body import decode, read_body
+from berth.server.body import LARGE_BODY, decode, read_body
 from berth.server.context import RequestContext, Server, context_of
 from berth.server.dialects.openai import parse, render, stream
 from berth.server.errors import renamed
 from berth.server.generate import answers, open_stream, submit_all
 from berth.server.reply import json_response
 from berth.server.schema import Documented
+from berth.serving import offload
 from berth.serving.errors import InvalidRequest
-from berth.serving.offload import encode, render_chat
 from berth.serving.request import Options
 from berth.serving.service import Generation
 
@@ -71,12 +71,14 @@ def mount(app: FastAPI, server: Server, documented: Documented, prefix: str = "/
 
 async def _chat(server: Server, request: Request) -> Response:
     settings = server.settings
-    body = await read_body(request.scope, request.receive, settings)
-    call = decode(parse.chat_request, body)
+    body = await read_body(server, request.scope, request.receive)
+    call = await offload.run(len(body) > LARGE_BODY, decode, parse.chat_request, body)
+    del body
+    parse.check_counts(call, server.service.max_model_len)
     model = parse.model_of(call.model, _names(server))
     options = parse.chat_options(call, settings.request_timeout_seconds)
     n = parse.choices_of(call, 1, settings.max_choices, settings.max_prompts_per_call)
-    prompt = await render_chat(server.service, parse.messages_of(call))
+    prompt = await offload.render_chat(server.service, parse.messages_of(call))
     context = context_of(request.scope)
     generations = _submit(server, context, [prompt], options, n, _chat_names(call))
     head = _head("chatcmpl", "chat.completion.chunk" if call.stream else "chat.completion",
@@ -88,22 +90,26 @@ async def _chat(server: Server, request: Request) -> Response:
         return await open_stream(server, request, generations, chunks)
     finished = await answers(server, request, generations)
     usage_now = _usage(generations, n, sum(answer.output_tokens for answer in finished))
-    choices = render.chat_choices(finished, logprobs)
+    choices = await offload.run(
+        logprobs and render.is_large(finished),
+        render.encoded,
+        render.chat_choices,
+        finished,
+        logprobs,
+    )
     return json_response({**head, "choices": choices, "usage": usage_now})
 
 
 async def _complete(server: Server, request: Request) -> Response:
     settings = server.settings
-    body = await read_body(request.scope, request.receive, settings)
-    call = decode(parse.completion_request, body)
+    body = await read_body(server, request.scope, request.receive)
+    call = await offload.run(len(body) > LARGE_BODY, decode, parse.completion_request, body)
+    del body
     model = parse.model_of(call.model, _names(server))
     options = parse.completion_options(call, settings.request_timeout_seconds)
     asked = parse.prompts_of(call)
     n = parse.choices_of(call, len(asked), settings.max_choices, settings.max_prompts_per_call)
-    prompts = [
-        await encode(server.service, prompt) if isinstance(prompt, str) else prompt
-        for prompt in asked
-    ]
+    prompts = await offload.encode_all(server.service, asked)
     context = context_of(request.scope)
     generations = _submit(server, context, prompts, options, n, {"messages": "prompt"})
     head = _head("cmpl", "text_completion", context, model)
@@ -114,7 +120,13 @@ async def _complete(server: Server, request: Request) -> Response:
         return await open_stream(server, request, generations, chunks)
     finished = await answers(server, request, generations)
     usage_now = _usage(generations, n, sum(answer.output_tokens for answer in finished))
-    choices = render.completion_choices(finished, logprobs)
+    choices = await offload.run(
+        logprobs and render.is_large(finished),
+        render.encoded,
+        render.completion_choices,
+        finished,
+        logprobs,
+    )
     return json_response({**head, "choices": choices, "usage": usage_now})
 
 
