@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from berth.cli import serve as command
 from berth.protocol.config import EngineConfig
+from models.checkpoints import tiny_config, write_hf
 from serving.tiny_model import hugging_face_folder
 
 
@@ -59,7 +60,7 @@ def test_the_owner_overrides(monkeypatch: pytest.MonkeyPatch, folder: Path) -> N
     config = engine_config(monkeypatch, folder, *flags)
     assert (config.trust_remote_code, config.load_in_8bit) == (True, True)
     assert config.device_map == "balanced"
-    (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    write_hf(folder, tiny_config())
     assert engine_config(monkeypatch, folder).engine == "native"
     assert engine_config(monkeypatch, folder, "--load-in-4bit").engine == "transformers"
     chosen = engine_config(monkeypatch, folder, "--engine", "transformers")

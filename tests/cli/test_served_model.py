@@ -12,7 +12,7 @@ from berth.cli import serve as command
 from berth.cli.degree import automatic_degree, visible_gpus
 from berth.cli.served_model import find_model
 from berth.serving.open_model import ServingConfig
-from models.checkpoints import tiny_config, write_hf, write_meta
+from models.checkpoints import random_tensors, tiny_config, write_hf, write_meta
 from serving.tiny_model import meta_folder
 
 POCKET = str(Path(__file__).parents[2] / "presets/pocket/weights")
@@ -49,6 +49,18 @@ def test_another_model_on_the_command_line_is_not_the_images(served: Any, tmp_pa
     image = {"BERTH_MODEL": "llama-2-7b-chat", "BERTH_WEIGHTS": str(tmp_path)}
     (tmp_path / "params.json").touch()
     assert served("pocket", **image)[0].engine.model == POCKET
+
+
+@pytest.mark.parametrize("called", ["llama-2-7b-chat", "meta-llama/Llama-2-7b-chat-hf"])
+def test_the_images_own_model_on_the_command_line_is_the_one_in_it(
+    served: Any, tmp_path: Path, called: str
+) -> None:
+    """charts/model names its model whatever the image is; nothing is pulled for one that has it."""
+    folder = meta_folder(tmp_path / "weights")
+    write_meta(folder, tiny_config(), random_tensors(tiny_config()), shards=1)
+    image = {"BERTH_MODEL": "llama-2-7b-chat", "BERTH_WEIGHTS": str(folder)}
+    serving, _ = served(called, **image)
+    assert (serving.model_id, serving.engine.model) == ("llama-2-7b-chat", str(folder))
 
 
 def test_an_image_without_weights_pulls_the_model_that_it_names(

@@ -156,8 +156,11 @@ def test_a_model_that_fails_for_good_ends_the_server_with_1() -> None:
 def test_a_taken_port_is_a_sentence() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(CannotListen, match=f"cannot listen on 127.0.0.1 port {port}: "):
+        said = f"cannot listen on 127.0.0.1 port {port}: Address already in use; .* with --port"
+        with pytest.raises(CannotListen, match=said):
             listen("127.0.0.1", port)
+    with pytest.raises(CannotListen, match=r"0: Cannot .* address; --host takes an addr"):
+        listen("192.0.2.77", 0)  # reserved for documentation
 
 
 def test_a_drain_waits_for_the_last_call_and_no_longer_than_told() -> None:

@@ -81,8 +81,14 @@ def controller(ctx: click.Context, /, **options: Any) -> None:
     configure_logging(cast(Literal["text", "json"], options["log_format"]), level)
     try:
         run(settings)
-    except (ClusterError, OSError) as error:
+    except ClusterError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        where = f"{settings.host} port {settings.port}"
+        said = os.strerror(error.errno) if error.errno else str(error)
+        raise click.ClickException(
+            f"cannot listen on {where}: {said}; --host and --port name another place"
+        ) from error
 
 
 def settings_of(options: dict[str, Any]) -> ControllerSettings:

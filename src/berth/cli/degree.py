@@ -47,10 +47,11 @@ def automatic_degree(folder: Path, gpus: int) -> int:
     """
     if gpus < 2:
         return 1
-    return max(degree for degree in _config(folder).degrees() if degree <= gpus)
+    return max(degree for degree in described(folder).degrees() if degree <= gpus)
 
 
-def _config(folder: Path) -> ModelConfig:
+def described(folder: Path) -> ModelConfig:
+    """The model as its description has it, without a look at its weights. Raises ConfigError."""
     if model_layout(folder) == "hf":
         return load_hf_config(folder)
     return from_meta(read_json(folder / "params.json"), vocab_size=_UNSAID_VOCABULARY)

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -30,6 +30,15 @@ _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, err
 
 class Unread(Exception):
     """Whoever read the output has left."""
+
+
+@contextlib.contextmanager
+def unread() -> Iterator[None]:
+    """Raises Unread in the place of the system's word for it."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise Unread from error
 
 
 class Needs(NamedTuple):

@@ -68,12 +68,15 @@ class _Lazy(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.line) for name, command in _COMMANDS.items()])
 
+    # Where nobody reads the output, click would end with 1, which is "does not fit" here.
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with ends.unread():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with ends.unread():
             return super().invoke(ctx)
-        except BrokenPipeError as error:
-            # click would end with 1, which is "does not fit" here.
-            raise ends.Unread from error
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         whole = partial(super().main, *args, standalone_mode=False, **extra)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from berth.fit.headers import (
     LENGTH_BYTES,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FIRST_RANGE = 256 * 1024  # most headers are shorter: one request a file
 _TIMEOUT = 20.0
+_HUB = "https://huggingface.co"
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -132,11 +134,8 @@ def read_local_header(file: Path) -> list[StoredTensor]:
 def from_hub(hub_id: str, revision: str | None = None) -> Model:
     """A repository of the hub that the environment names (HF_ENDPOINT; HF_TOKEN where gated)."""
     import httpx
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    with httpx.Client(
-        headers=build_hf_headers(), follow_redirects=True, timeout=_TIMEOUT
-    ) as client:
+    with httpx.Client(headers=_token(), follow_redirects=True, timeout=_TIMEOUT) as client:
         repository = _Repository(client, hub_id, revision or "main")
         try:
             config = json.loads(repository.get("config.json"))
@@ -150,6 +149,20 @@ def from_hub(hub_id: str, revision: str | None = None) -> Model:
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{hub_id}: {error}") from error
     return _model(hub_id, config, headers)
+
+
+def _token() -> dict[str, str]:
+    """The header that shows who asks: by HF_TOKEN, or as `hf auth login` kept it.
+
+    The controller's image checks models before they are installed, and has no huggingface_hub.
+    """
+    try:
+        from huggingface_hub import get_token
+
+        token = get_token()
+    except ModuleNotFoundError:
+        token = os.environ.get("HF_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 class _Repository:
@@ -185,11 +198,10 @@ class _Repository:
 
     def _fetch(self, file: str, part: range | None) -> bytes | None:
         """Bytes of a file, or of a range of it; None where there is no such file."""
-        from huggingface_hub import hf_hub_url
-
         headers = {} if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
-        endpoint = os.environ.get("HF_ENDPOINT")
-        url = hf_hub_url(self._id, file, revision=self._revision, endpoint=endpoint)
+        endpoint = (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
+        # Where every hub has the files of a repository.
+        url = f"{endpoint}/{self._id}/resolve/{quote(self._revision, safe='')}/{quote(file)}"
         with self._client.stream("GET", url, headers=headers) as response:
             if response.status_code == 404:
                 return None

@@ -20,8 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
-from berth.cli.served_model import find_model, holds_files
+from berth.cli.refused import refuse
+from berth.cli.served_model import find_model, holds_files, same_model
 from berth.cli.sizes import Bytes
+from berth.images.weight_files import WeightsMissing
 from berth.models.config import ConfigError
 from berth.presets.catalogue import PresetError
 from berth.presets.hub_files import PullError
@@ -39,6 +41,10 @@ from berth.serving.open_model import ServingConfig, open_model
 from berth.serving.tokenizer import TokenizerError
 from berth.serving.two_engines import TwoEngines
 
+_IMPORTS: dict[EngineKind, tuple[str, ...]] = {
+    "native": ("torch", "numpy", "fairscale", "safetensors"),
+    "transformers": ("torch", "transformers", "accelerate"),
+}
 _STDERR = Console(stderr=True)
 
 
@@ -218,7 +224,9 @@ def serve(model: str | None, **options: Any) -> None:
     configure_logging(cast(Literal["text", "json"], options["log_format"]), level)
     try:
         serving, settings = _decide(model, options)
-    except (ConfigError, PresetError, PullError, TokenizerError, ValueError) as error:
+    except (
+        ConfigError, PresetError, PullError, TokenizerError, WeightsMissing, ValueError
+    ) as error:  # fmt: skip
         raise click.UsageError(str(error)) from error
     try:
         sys.exit(run(_serve(serving, settings)))
@@ -231,9 +239,11 @@ def _weights_are_meant(model: str | None, weights: str | None) -> bool:
     source = click.get_current_context().get_parameter_source
     if weights is None or source("weights") is not ParameterSource.ENVIRONMENT:
         return True
+    holds = holds_files(Path(weights))
     if source("model") is ParameterSource.COMMANDLINE:
-        return False  # they are another model's
-    return model is None or holds_files(Path(weights))
+        # Another model's, unless it is the image's own that was named.
+        return holds and model is not None and same_model(model, os.environ.get("BERTH_MODEL", ""))
+    return model is None or holds
 
 
 def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, ServerSettings]:
@@ -252,6 +262,10 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         log_format=options["log_format"],
     )
     kind = _engine_kind(found.path, options)
+    _require(kind)
+    degree = _degree(found.path, kind, options)
+    if kind == "native":
+        refuse(found.path, degree)
     address, port = _endpoint(options["rdzv_endpoint"])
     launch = LaunchConfig(
         nnodes=options["nnodes"],
@@ -275,7 +289,7 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         kv_cache_bytes=options["kv_cache_memory"],
         memory_fraction=options["memory_fraction"],
         prefix_caching=not options["no_prefix_caching"],
-        degree=_degree(found.path, kind, options),
+        degree=degree,
         trust_remote_code=options["trust_remote_code"],
         load_in_8bit=options["load_in_8bit"],
         load_in_4bit=options["load_in_4bit"],
@@ -291,6 +305,14 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         request_timeout=options["request_timeout"],
     )
     return serving, settings
+
+
+def _require(kind: EngineKind) -> None:
+    """Raises ModuleNotFoundError where what the engine imports is not installed: said here, and
+    not by an engine that was started in vain."""
+    for module in _IMPORTS[kind]:
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
 
 def _engine_kind(folder: Path, options: dict[str, Any]) -> EngineKind:

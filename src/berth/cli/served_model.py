@@ -35,14 +35,25 @@ def find_model(model: str | None, weights: str | None) -> ResolvedModel:
         )
     if model is None:
         return ResolvedModel(folder, folder.resolve().name)
-    last = model.rstrip("/").rpartition("/")[2]
-    preset = _described(model) or _described(last)
-    return ResolvedModel(folder, last if preset is None else preset.name, preset)
+    preset, name = _called(model)
+    return ResolvedModel(folder, name, preset)
 
 
 def holds_files(folder: Path) -> bool:
     """Whether there is anything but the note that images have in the place of weights."""
     return folder.is_dir() and any(path.suffix != ".txt" for path in folder.iterdir())
+
+
+def same_model(name: str, other: str) -> bool:
+    """Whether two names are one model's: a preset's, its hub's, or alike in their last part."""
+    return bool(name and other) and _called(name)[1].lower() == _called(other)[1].lower()
+
+
+def _called(model: str) -> tuple[Preset | None, str]:
+    """What the catalogue knows of a model whose weights are given, and its name."""
+    last = model.rstrip("/").rpartition("/")[2]
+    preset = _described(model) or _described(last)
+    return preset, last if preset is None else preset.name
 
 
 def _described(name: str) -> Preset | None:

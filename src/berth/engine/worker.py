@@ -69,13 +69,7 @@ def start(config: EngineConfig, link: Link) -> Callable[[], None]:
 def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready]:
     began = time.monotonic()
     numbers = load_config(config.model)
-    if group.degree not in numbers.degrees():
-        raise ValueError(
-            f"tensor-parallel degree {group.degree} does not divide {numbers.num_heads} heads, "
-            f"vocabulary {numbers.vocab_size} and MLP {numbers.intermediate_size}, or neither "
-            f"divides nor is a multiple of {numbers.num_kv_heads} kv heads; degrees that do: "
-            + ", ".join(map(str, numbers.degrees()))
-        )
+    numbers.require_degree(group.degree)
     dtype = choose_dtype(config.dtype, numbers.dtype, group.device)
     positions = min(config.max_model_len or numbers.max_position, numbers.max_position)
     rank_budget(config, numbers, group, dtype, positions)  # refuses before anything is loaded

@@ -92,7 +92,7 @@ def _huggingface(folder: Path, present: Sequence[str], preset: Preset) -> list[s
     if missing := [name for name in names if name not in present]:
         raise WeightsMissing(f"{folder} lacks {', '.join(missing)}, which {_INDEX} names")
     for name in names:
-        _whole_safetensors(folder / name)
+        whole_safetensors(folder / name)
     quantised = config.get("quantization_config") is not None
     if not quantised:
         _large_enough(folder, names, preset)
@@ -140,7 +140,8 @@ def _large_enough(folder: Path, names: Sequence[str], preset: Preset) -> None:
         )
 
 
-def _whole_safetensors(file: Path) -> None:
+def whole_safetensors(file: Path) -> None:
+    """Raises WeightsMissing where the file is shorter than its header promises, or has none."""
     size = file.stat().st_size
     try:
         with file.open("rb") as content:

@@ -59,6 +59,16 @@ class ModelConfig:
         """How far back `layer` looks, in tokens; None where it sees everything."""
         return self.windows[layer] if self.windows else None
 
+    def require_degree(self, degree: int) -> None:
+        """Raises ConfigError where this many ranks cannot share the model."""
+        if degree not in self.degrees():
+            raise ConfigError(
+                f"tensor-parallel degree {degree} does not divide {self.num_heads} heads, "
+                f"vocabulary {self.vocab_size} and MLP {self.intermediate_size}, or neither "
+                f"divides nor is a multiple of {self.num_kv_heads} kv heads; degrees that do: "
+                + ", ".join(map(str, self.degrees()))
+            )
+
     def degrees(self) -> list[int]:
         """The tensor-parallel degrees that can be run.
 

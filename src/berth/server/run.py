@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -32,6 +34,11 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STOP_SECONDS = 10.0  # for the model to end once it is told to
 _CLOSE_SECONDS = 5  # for answers that are already written to reach their clients
 _BACKLOG = 2048
+_LISTEN_CURES = {
+    errno.EADDRINUSE: "; take another one with --port, or end what listens there",
+    errno.EACCES: "; take one above 1023 with --port",
+    errno.EADDRNOTAVAIL: "; --host takes an address of this machine",
+}
 
 
 class CannotListen(Exception):
@@ -87,8 +94,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise CannotListen(f"cannot listen on {host} port {port}: {reason}") from None
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        cure = _LISTEN_CURES.get(error.errno or 0, "")
+        raise CannotListen(f"cannot listen on {host} port {port}: {reason}{cure}") from None
 
 
 async def serve(
@@ -215,8 +223,10 @@ async def _until_told(
                 return True
             error = starting.exception()
             if error is not None:
-                # Who raised it has logged why; its message may hold what must not be logged.
-                log.error("the model cannot be served (%s)", type(error).__name__)
+                if not isinstance(error, ModelFailed):
+                    # Its message may hold what must not be logged. Of a model that cannot run, the
+                    # engine's supervisor has said why.
+                    log.error("the model cannot be served (%s)", type(error).__name__)
                 return True
     finally:
         told.cancel()

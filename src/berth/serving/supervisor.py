@@ -107,7 +107,9 @@ class EngineSupervisor:
         try:
             folder = tempfile.mkdtemp(prefix="berth-")  # 0700: nobody else may connect
         except OSError as error:
-            self._give_up(f"there is no folder for the engine's socket: {error}")
+            reason = f"there is no folder for the engine's socket: {error}"
+            log.error("the engine is given up: %s", reason)
+            self._give_up(reason)
             return
         try:
             await self._keep_running(Path(folder))
@@ -134,12 +136,14 @@ class EngineSupervisor:
             failed_starts = 0 if life.ready else failed_starts + 1
             lasted = life.ready and time.monotonic() - began > self._launch.stable_after
             short_lives = 1 if lasted else short_lives + 1
-            log.error("engine lost (%d so far): %s", self._deaths, fault)
-            self._events.engine_lost(self._reason, was_ready=life.ready)
             # What has run here before may run again, whatever is in its way now: memory that is
             # not free yet, a volume that is away.
             final = fault.final and not self._ever_ready
-            if final or failed_starts >= self._launch.max_failed_starts:
+            given_up = final or failed_starts >= self._launch.max_failed_starts
+            last = "; it is given up" if given_up else ""
+            log.error("engine lost (%d so far): %s%s", self._deaths, fault, last)
+            self._events.engine_lost(self._reason, was_ready=life.ready)
+            if given_up:
                 self._give_up(self._reason)
                 return
             await self._back_off(short_lives)
@@ -147,7 +151,6 @@ class EngineSupervisor:
     def _give_up(self, reason: str) -> None:
         self._failed.set()
         self._reason = reason
-        log.error("the engine is given up: %s", reason)
         self._events.engine_given_up(reason)
 
     async def _back_off(self, short_lives: int) -> None:
