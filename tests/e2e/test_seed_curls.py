@@ -31,7 +31,7 @@ def port_5000() -> int:
 @pytest.fixture(scope="module", params=[1, 2], ids=["one-rank", "torchrun-two-ranks"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     # Two processes of one BLAS thread each: the tests' machine has two cores.
-    arguments = ["--degree", str(request.param), "--threads", "1"]
+    arguments = ["--degree", str(request.param), "--threads", "1", "--allow-shutdown"]
     with berth_serve(tmp_path_factory.mktemp("seed"), *arguments, port=port_5000()) as running:
         yield running
 

@@ -46,7 +46,7 @@ def main(scenario: str, grace: float) -> int:
             generation.cancel()
         _say("stopped")
 
-    settings = ServerSettings(port=0, grace_seconds=grace)
+    settings = ServerSettings(port=0, grace_seconds=grace, allow_shutdown=True)
     lifecycle = Lifecycle()
     app = create_app(service, settings, lifecycle=lifecycle)
     return run(

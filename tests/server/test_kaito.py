@@ -8,6 +8,7 @@ import pytest
 from app_client import AppClient
 from fake_service import LOADING, REPLY, FakeService
 
+from berth.server.settings import ServerSettings
 from berth.serving.errors import EngineFailed, TimedOut
 from berth.serving.service import Health
 
@@ -347,10 +348,11 @@ def test_an_error_in_the_middle_ends_the_stream_with_its_sentence(
     assert reply.events()[-2:] == [{"detail": "Request Failed: The engine died twice."}, "[DONE]"]
 
 
-def test_shutdown_from_this_machine_drains(client: AppClient) -> None:
-    reply = client.post("/shutdown", b"")
-    assert (reply.status, reply.json()) == (200, {})
-    assert client.lifecycle.draining
-    assert client.post("/generate", {"prompts": ["x"]}).status == 503
-    assert client.get("/readyz").status == 503
-    assert client.get("/livez").status == 200
+def test_shutdown_drains(service: FakeService) -> None:
+    with AppClient(service, ServerSettings(allow_shutdown=True)) as client:
+        reply = client.post("/shutdown", b"")
+        assert (reply.status, reply.json()) == (200, {})
+        assert client.lifecycle.draining
+        assert client.post("/generate", {"prompts": ["x"]}).status == 503
+        assert client.get("/readyz").status == 503
+        assert client.get("/livez").status == 200

@@ -50,7 +50,7 @@ def _with_server(
         server = asyncio.create_task(
             serve_model(
                 service,
-                ServerSettings(port=0, grace_seconds=5),
+                ServerSettings(port=0, grace_seconds=5, allow_shutdown=True),
                 metrics,
                 lambda _, port: listening.set_result(port),
             )

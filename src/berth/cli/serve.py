@@ -78,8 +78,25 @@ _HTTP = [
     click.option(
         "--grace", default=25.0, show_default=True, help="Seconds for running requests at the end."
     ),
-    click.option("--allow-shutdown", is_flag=True, help="POST /shutdown from other machines too."),
-    click.option("--cors-origin", multiple=True, help="Web page origin that may call; repeatable."),
+    click.option("--allow-shutdown", is_flag=True, help="POST /shutdown without a key."),
+    click.option(
+        "--cors-origin",
+        multiple=True,
+        help="Origin of a web page that may call, as http://localhost:3000 or "
+        "vscode-webview://*; repeatable.",
+    ),
+    click.option(
+        "--allowed-host",
+        multiple=True,
+        help="Host name that the server goes by; repeatable.  [default: on loopback without keys "
+        "this machine's own, else any]",
+    ),
+    click.option(
+        "--forwarded-allow",
+        multiple=True,
+        help="Address or network of a proxy whose X-Forwarded-Host and X-Forwarded-Prefix are "
+        "believed; repeatable.",
+    ),
     click.option("--log-format", type=click.Choice(["text", "json"]), default="text"),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info"),
 ]
@@ -258,6 +275,8 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         grace_seconds=options["grace"],
         request_timeout_seconds=options["request_timeout"],
         cors_origins=options["cors_origin"],
+        allowed_hosts=options["allowed_host"],
+        forwarded_allow=options["forwarded_allow"],
         model_aliases=options["alias"],
         log_format=options["log_format"],
     )

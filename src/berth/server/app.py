@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from berth.server import health
+from berth.server import health, pages
 from berth.server.auth import Authentication
 from berth.server.body_limits import BodyBudget
 from berth.server.context import Server
@@ -64,18 +63,11 @@ def create_app(
     health.mount(app, current, documented)
     health.mount_metrics(app, server.metrics)
     health.mount_fit(app, server.metrics, documented)
+    pages.mount(app, server)
     _finish(app, documented)
     # The last one added is the outermost.
     app.add_middleware(Authentication, settings=settings)
     app.add_middleware(Front, server=server)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after", "berth-ignored-parameters"],
-        )
     return app
 
 
@@ -94,6 +86,9 @@ def _bare_app() -> FastAPI:
         title="Berth",
         version=package_version(),
         description=_DESCRIPTION,
+        docs_url=None,  # pages.mount has them, without assets from other hosts
+        redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,  # Front takes a trailing slash away; a redirect would lose a POST
         # FastAPI's own would write exceptions' messages, and so perhaps prompts, to a collector.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
@@ -108,11 +103,18 @@ def _finish(app: FastAPI, documented: Documented) -> None:
         assert isinstance(error, HTTPException)
         path = request.scope["path"]
         if error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "")
-            message = f"This route takes {allowed or 'other methods'}."
-            return error_response(path, NoSuchMethod(message, allowed))
+            allowed = _allowed((error.headers or {}).get("Allow", ""))
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers={"allow": f"{allowed}, OPTIONS"})
+            return error_response(path, NoSuchMethod(f"This route takes {allowed}.", allowed))
         if error.status_code == 404:
             return error_response(path, NoSuchRoute("There is no such route; /docs lists them."))
         return error_response(path, Malformed(str(error.detail)))
 
     app.add_exception_handler(HTTPException, unrouted)
+
+
+def _allowed(methods: str) -> str:
+    """A route's methods, and HEAD beside GET, which Front answers."""
+    taken = {method.strip() for method in methods.split(",")} - {""}
+    return ", ".join(sorted(taken | ({"HEAD"} if "GET" in taken else set())))

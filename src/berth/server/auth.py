@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from berth.server.cors import foreign_page
 from berth.server.errors import Forbidden, Unauthorized
+from berth.server.origins import Patterns, host_of, is_loopback, is_own_name, is_same, split_host
+from berth.server.pages import ASSETS
 from berth.server.settings import ServerSettings
 
-# Probes and load balancers have no key. "/" says that a server runs, and nothing else.
-OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/healthz"})
-_SAFE_METHODS = frozenset({"GET", "HEAD"})
+# Probes and load balancers have no key; "/" says that a server runs, and nothing else.
+PROBES = frozenset({"/", "/livez", "/readyz", "/healthz", "/health", "/ping"})
+# The rest is the same at every server of this version; the page asks for the key.
+OPEN_PATHS = PROBES | {
+    "/version",
+    "/openapi.json",
+    "/docs",
+    "/redoc",
+    *(f"/docs/{name}" for name in ASSETS),
+}
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PLACEHOLDERS = frozenset({"YOUR-API-KEY-HERE"})  # shipped as a working key by one seed system
 _KEY_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 
@@ -49,44 +58,43 @@ def bind_host(named: str | None, api_keys: Iterable[str]) -> str:
     return "0.0.0.0" if any(api_keys) else "127.0.0.1"
 
 
-def is_loopback(scope: Scope) -> bool:
-    """Whether the peer is this machine, and not a proxy on it that speaks for another one."""
-    client = scope.get("client")
-    if not client:
-        return False
-    if any(name in (b"forwarded", b"x-forwarded-for") for name, _ in scope["headers"]):
-        return False
-    try:
-        address = ipaddress.ip_address(client[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return address.is_loopback
-
-
 class Authentication:
     """ASGI middleware: with keys, nothing but the open paths without one.
 
     Without keys anyone who reaches the port may call, but a web page of another site may not make
-    its visitor's browser call: such a POST carries an Origin that is neither ours nor allowed.
+    its visitor's browser call:
+
+    - A POST of such a page carries an Origin that is neither ours nor allowed.
+    - A page whose name was made to resolve to this machine counts as ours to the browser, but
+      calls us by that name; a server on loopback answers to names of this machine, and to those
+      that its owner gave it.
     """
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
         self._keys = tuple(key.encode() for key in settings.api_keys)
-        self._origins = frozenset(settings.cors_origins)
+        self._origins = Patterns(settings.cors_origins)
+        named = [*settings.allowed_hosts, *filter(None, map(host_of, settings.cors_origins))]
+        self._hosts = Patterns(named)
+        on_loopback = is_loopback(settings.host.strip("[]").lower())
+        self._closed = bool(settings.allowed_hosts) or (on_loopback and not self._keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            host = headers.get(b"host", b"").decode("latin-1")
+            if self._closed:
+                self._check_host(host)
             if self._keys:
                 self._check_key(scope)
-            elif scope["method"] not in _SAFE_METHODS:
-                self._check_origin(scope)
+            elif scope["method"] not in _SAFE_METHODS and b"origin" in headers:
+                self._check_origin(headers[b"origin"].decode("latin-1"), host, scope)
         await self._app(scope, receive, send)
 
     def _check_key(self, scope: Scope) -> None:
-        if scope["path"] in OPEN_PATHS and scope["method"] in _SAFE_METHODS:
+        if scope["method"] == "OPTIONS":
+            return  # says what a route takes, as the open documentation does
+        if scope["method"] in _SAFE_METHODS and scope["path"] in OPEN_PATHS:
             return
         offered = [_bare(value) for name, value in scope["headers"] if name in _KEY_HEADERS]
         # Every pair is compared, so that time tells nothing about which key came close.
@@ -94,15 +102,22 @@ class Authentication:
         if not any(matches):
             raise Unauthorized(_WRONG_KEY if any(offered) else _NO_KEY)
 
-    def _check_origin(self, scope: Scope) -> None:
-        headers = dict(scope["headers"])
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if not origin or origin in self._origins or "*" in self._origins:
+    def _check_host(self, host: str) -> None:
+        if not host:
+            return  # HTTP/1.0; browsers always send one
+        name = (split_host(host) or (None, None))[0]
+        if name is not None and (is_own_name(name) or name in self._hosts):
             return
-        if urlsplit(origin).netloc != headers.get(b"host", b"").decode("latin-1"):
-            raise Forbidden(
-                "A page of another site may not call this server. Its owner can allow the origin."
-            )
+        option = f"--allowed-host {name}" if name and len(name) <= 200 else "--allowed-host"
+        raise Forbidden(
+            f"This server does not go by the host name it was called by. Start it with {option} "
+            "if that name is its own."
+        )
+
+    def _check_origin(self, origin: str, host: str, scope: Scope) -> None:
+        own_port = (scope.get("server") or (None, None))[1]
+        if origin not in self._origins and not is_same(origin, host, own_port):
+            raise foreign_page(origin, keys=False)
 
 
 def _bare(value: bytes) -> bytes:

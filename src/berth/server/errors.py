@@ -73,6 +73,10 @@ class Forbidden(Refusal):
     """Not from here, or not by a browser page of another site."""
 
 
+class InvalidHost(Refusal):
+    """No Host header where one must be, more than one, or one that is no host."""
+
+
 class NoSuchRoute(Refusal):
     """No route has this path."""
 
@@ -112,6 +116,7 @@ TABLE: dict[type[Exception], Row] = {
     UnknownEncoding: Row(415, _INVALID, "unsupported_content_encoding"),
     Unauthorized: Row(401, _INVALID, "invalid_api_key"),
     Forbidden: Row(403, "permission_error", "forbidden"),
+    InvalidHost: Row(400, _INVALID, "invalid_host"),
     NoSuchRoute: Row(404, _INVALID, "not_found"),
     NoSuchMethod: Row(405, _INVALID, "method_not_allowed"),
 }

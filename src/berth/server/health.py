@@ -13,7 +13,7 @@ import msgspec
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from berth.server.metrics import FitReport, Metrics
+from berth.server.metrics import FitReport, Metrics, package_version
 from berth.server.reply import json_response
 from berth.server.schema import Documented
 from berth.serving.service import Health
@@ -37,6 +37,12 @@ class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     ] = None
 
 
+class Version(msgspec.Struct, frozen=True):
+    """The software that answers."""
+
+    version: str
+
+
 def drained(health: Health, draining: bool) -> Health:
     """The service's health as the server sees it: a draining server is not ready."""
     if not draining:
@@ -57,7 +63,7 @@ def readiness(health: Health) -> tuple[int, Readiness]:
 
 
 def mount(app: FastAPI, health: Callable[[], Health], documented: Documented) -> None:
-    """Add GET /livez and GET /readyz."""
+    """Add GET /livez and GET /readyz, and what gateways and load balancers made for vLLM ask."""
 
     async def livez() -> Response:
         """Whether the server process answers. Never depends on the engine."""
@@ -68,8 +74,18 @@ def mount(app: FastAPI, health: Callable[[], Health], documented: Documented) ->
         status, body = readiness(health())
         return json_response(body, status, {"retry-after": "1"} if status == 503 else None)
 
+    async def healthy() -> Response:
+        """Whether a request would be served now, as vLLM's /health and SageMaker's /ping say it."""
+        return await readyz()
+
+    async def version() -> Response:
+        """The version of Berth."""
+        return json_response(Version(package_version()))
+
     documented.get(app, "/livez", livez, "health", {200: Alive})
-    documented.get(app, "/readyz", readyz, "health", {200: Readiness, 503: Readiness})
+    for path, handler in (("/readyz", readyz), ("/health", healthy), ("/ping", healthy)):
+        documented.get(app, path, handler, "health", {200: Readiness, 503: Readiness})
+    documented.get(app, "/version", version, "health", {200: Version})
 
 
 class NotMeasured(msgspec.Struct, frozen=True):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from berth.server.origins import is_origin_pattern, split_host
+from berth.server.proxies import Proxies
+
 LogFormat = Literal["text", "json"]
 
 
@@ -21,7 +24,7 @@ class ServerSettings:
     # Keys that open every route but the health ones; empty: no key is asked for. Hidden from
     # repr(), so that printing the settings prints no secret.
     api_keys: tuple[str, ...] = field(default=(), repr=False)
-    # POST /shutdown from other machines too (with a key, where keys are set).
+    # POST /shutdown without a key too. A caller's address says nothing: a proxy may share it.
     allow_shutdown: bool = False
     grace_seconds: float = 25.0  # how long running requests may go on after SIGTERM
     # The seed's images gave up after 180 s, which a slow CPU reaches with an honest request.
@@ -31,7 +34,13 @@ class ServerSettings:
     max_bodies_bytes: int = 64 * 1024 * 1024  # of all bodies that are being read at one time
     max_prompts_per_call: int = 256  # prompts or dialogs in one call, times `n`
     max_choices: int = 128  # `n` of one call
-    cors_origins: tuple[str, ...] = ()  # browser origins that may call; "*" for any
+    # Origins of pages that may call: `https://ui.example`, `vscode-webview://*`, `null`, `*`.
+    cors_origins: tuple[str, ...] = ()
+    # Host names, beside this machine's own, that a server on loopback without keys answers to;
+    # given, they bind every server. `*.example.com` and `*` are understood.
+    allowed_hosts: tuple[str, ...] = ()
+    # Addresses or networks of proxies whose X-Forwarded-Host and -Prefix are believed; "*": all.
+    forwarded_allow: tuple[str, ...] = ()
     # Further names for the model, beside the service's own `model_id`.
     model_aliases: tuple[str, ...] = ()
     log_format: LogFormat = "text"
@@ -52,5 +61,20 @@ class ServerSettings:
         for name in ("max_prompts_per_call", "max_choices"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for origin in self.cors_origins:
+            if not is_origin_pattern(origin):
+                raise ValueError(
+                    "cors_origin should be a scheme and a host without a path, as "
+                    f"http://localhost:3000, not {origin!r}"
+                )
+        for host in self.allowed_hosts:
+            if (split_host(host) or ("", 0))[1] is not None:
+                raise ValueError(
+                    f"allowed_host should be a host name without scheme and port, not {host!r}"
+                )
+        try:
+            Proxies(self.forwarded_allow)
+        except ValueError as error:
+            raise ValueError(f"forwarded_allow: {error}") from None
         if self.log_format not in ("text", "json"):
             raise ValueError(f'log_format must be "text" or "json", not {self.log_format!r}')

@@ -30,6 +30,8 @@ OPTIONS: Mapping[str, Kind] = {
     "request-timeout": "number",
     "allow-shutdown": "flag",
     "cors-origin": "texts",
+    "allowed-host": "texts",
+    "forwarded-allow": "texts",
     "log-format": "text",
     "log-level": "text",
     "dtype": "text",

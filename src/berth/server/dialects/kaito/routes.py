@@ -3,7 +3,7 @@
 - GET /healthz answers 503 instead of 500 while no model is ready (same `detail`), and asks for no
   GPU: a CPU box that serves is healthy.
 - A full queue is 429, a server that is not ready 503, an engine's failure 500; all were 400.
-- POST /shutdown lets running requests finish, and listens to this machine only.
+- POST /shutdown lets running requests finish, and needs a key or its owner's word.
 - A parameter without a meaning here is named in the Berth-Ignored-Parameters header.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from berth.server.auth import is_loopback
+from berth.server import pages
 from berth.server.body import LARGE_BODY, read_body
 from berth.server.context import Server, context_of
 from berth.server.dialects.kaito import falcon, falcon_route, parse, render
@@ -61,9 +61,10 @@ class Nothing(msgspec.Struct, frozen=True):
 def mount(app: FastAPI, server: Server, documented: Documented) -> None:
     """Add POST /generate, POST /chat, POST /shutdown and GET /."""
 
-    async def running() -> Response:
-        """Whether the server process runs: always `["Server is running", 200]`."""
-        return json_response(_RUNNING)
+    async def running(request: Request) -> Response:
+        """Whether the server process runs: always `["Server is running", 200]`, but for browsers,
+        which get a page that says what this is."""
+        return pages.home(server) if pages.is_browser(request) else json_response(_RUNNING)
 
     async def generate(request: Request) -> Response:
         """Complete every prompt. All prompts of a call run in one batch."""
@@ -74,13 +75,13 @@ def mount(app: FastAPI, server: Server, documented: Documented) -> None:
         continue a `prompt`."""
         return await _chat(server, request)
 
-    async def shutdown(request: Request) -> Response:
-        """Stop the server once its running requests have ended. From this machine only, unless
-        its owner allows others."""
-        if not (server.settings.allow_shutdown or is_loopback(request.scope)):
+    async def shutdown() -> Response:
+        """Stop the server once its running requests have ended. Needs a key; a server without
+        keys takes it only where its owner allows that."""
+        if not (server.settings.allow_shutdown or server.settings.api_keys):
             raise Forbidden(
-                "Only this server's own machine may shut it down. Start the server with "
-                "--allow-shutdown to let others do it."
+                "POST /shutdown needs a key, and this server has none. Start it with "
+                "--allow-shutdown to let everybody who reaches it end it, or with BERTH_API_KEY."
             )
         server.lifecycle.request_shutdown()
         return json_response(Nothing())
