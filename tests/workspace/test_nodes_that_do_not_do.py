@@ -117,6 +117,21 @@ def test_where_a_template_cannot_go(
     assert not cluster.children
 
 
-def test_pods_of_a_template_share_a_node_that_has_room() -> None:
-    cluster = settled(workspace(None, count=2, template=template(2)), [gpu_node("a", 4)])
+def test_each_pod_of_a_template_needs_a_node_of_its_own() -> None:
+    ws = workspace(None, count=2, template=template(2))
+    cluster = settled(ws, [gpu_node("a", 4)])
+    assert cluster.reason("ResourceReady") == ("False", "TooFewNodes")
+    assert "room for 1 of 2 pods" in cluster.condition("ResourceReady")["message"]
+    cluster = settled(ws, [gpu_node("a", 4), gpu_node("b", 4)])
     assert cluster.child("StatefulSet")["spec"]["replicas"] == 2
+
+
+def test_a_pod_of_a_template_needs_cpus_that_are_free() -> None:
+    """With memory alone there would be room, and the pod would stay Pending."""
+    busy = busy_pod("a")
+    busy["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "15800m"}}
+    wanted = template(1)
+    wanted["spec"]["containers"][0]["resources"]["requests"] = {"cpu": "500m"}
+    cluster = settled(workspace(None, template=wanted), [gpu_node("a", 4)], pods=[busy])
+    assert cluster.reason("ResourceReady") == ("False", "NodesTaken")
+    assert "CPU" in cluster.condition("ResourceReady")["message"]

@@ -175,11 +175,12 @@ def test_all_pods_start_at_once() -> None:
         assert cluster.child("StatefulSet")["spec"]["podManagementPolicy"] == "Parallel"
 
 
-def test_every_pod_of_a_group_has_a_node_of_its_own() -> None:
-    apart = pod_spec(grouped())["affinity"]["podAntiAffinity"]
-    assert "requiredDuringSchedulingIgnoredDuringExecution" in apart
-    apart = pod_spec(deployed())["affinity"]["podAntiAffinity"]
-    assert set(apart) == {"preferredDuringSchedulingIgnoredDuringExecution"}
+def test_every_pod_has_a_node_of_its_own() -> None:
+    for made in (grouped(), deployed()):
+        apart = pod_spec(made)["affinity"]["podAntiAffinity"]
+        (term,) = apart["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert term["topologyKey"] == "kubernetes.io/hostname"
+        assert set(apart) == {"requiredDuringSchedulingIgnoredDuringExecution"}
 
 
 def test_several_ranks_share_memory() -> None:
@@ -296,6 +297,8 @@ def test_a_template_keeps_what_it_says_and_gets_nodes_and_tolerations() -> None:
     cluster = deployed(workspace(None, template=template))
     made = cluster.child("StatefulSet")["spec"]["template"]
     assert made["metadata"]["labels"]["app"] == "web"
+    # Without a probe Kubernetes would call it ready before anybody saw it answer.
+    assert made["spec"]["containers"][0]["readinessProbe"]["tcpSocket"] == {"port": 5000}
     assert made["metadata"]["labels"]["kaito.sh/workspace"] == "falcon"
     assert made["metadata"]["annotations"] == {"a": "b"}
     assert made["spec"]["containers"][0]["command"] == ["serve"]
@@ -304,6 +307,19 @@ def test_a_template_keeps_what_it_says_and_gets_nodes_and_tolerations() -> None:
     assert made["spec"]["affinity"]["podAffinity"] == {"x": 1}
     assert "nodeAffinity" in made["spec"]["affinity"]
     assert cluster.child("Service", "falcon")["spec"]["ports"][0]["targetPort"] == 5000
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_template_s_own_readiness_probe_is_kept(asked: int) -> None:
+    probe = {"httpGet": {"path": "/up", "port": 80}}
+    containers: list[Object] = [{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}]
+    containers[asked]["readinessProbe"] = probe
+    cluster = deployed(workspace(None, template={"spec": {"containers": containers}}))
+    made = pod_spec(cluster)["containers"]
+    assert made[asked]["readinessProbe"]["httpGet"].items() >= probe["httpGet"].items()
+    assert "readinessProbe" not in made[1 - asked]
+    message = cluster.condition("WorkspaceReady")["message"]
+    assert message == "The pods are ready: their readiness probe succeeds."
 
 
 def test_a_template_keeps_to_its_instance_type() -> None:

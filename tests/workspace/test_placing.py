@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from workspace.settled import A100, CPU, container, settled
-from workspace.worlds import Cluster, cpu_node, gpu_node, workspace
+from workspace.worlds import Cluster, busy_pod, cpu_node, gpu_node, workspace
 
 
 def test_a_model_that_fits_one_node_is_replicated() -> None:
@@ -91,9 +93,56 @@ def test_a_cpu_that_may_have_to_compute_in_float32_gets_room_for_it() -> None:
     assert "--dtype=bfloat16" in container(small)["args"]
 
 
-def test_several_small_models_share_a_node() -> None:
-    cluster = settled(workspace("pocket", count=3, **CPU), [cpu_node()])
+def test_a_count_is_a_number_of_nodes() -> None:
+    ws = workspace("pocket", count=3, **CPU)
+    cluster = settled(ws, [cpu_node()])
+    assert cluster.reason("ResourceReady") == ("False", "TooFewNodes")
+    cluster = settled(ws, [cpu_node("a"), cpu_node("b"), cpu_node("c")])
     assert cluster.child("StatefulSet")["spec"]["replicas"] == 3
+
+
+def test_a_model_for_cpus_takes_no_gpu() -> None:
+    """The README's first Workspace, on a cluster that has both kinds of nodes."""
+    nodes = [gpu_node("a", labels={"pool": "x"}), cpu_node("b", labels={"pool": "x"})]
+    ws = workspace("pocket", labelSelector={"matchLabels": {"pool": "x"}})
+    cluster = settled(ws, nodes)
+    spec = cluster.child("StatefulSet")["spec"]["template"]["spec"]
+    assert "--device=cpu" in spec["containers"][0]["args"]
+    assert "nvidia.com/gpu" not in str(spec["containers"][0]["resources"])
+    assert cluster.condition("ResourceReady")["status"] == "True"
+    preferred = spec["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    without = {"key": "nvidia.com/gpu.present", "operator": "DoesNotExist"}
+    assert [one["preference"]["matchExpressions"] for one in preferred] == [[without]]
+
+
+def test_a_model_for_cpus_runs_beside_the_gpus_of_the_only_node() -> None:
+    ws = workspace("pocket", labelSelector={"matchLabels": {}})
+    cluster = settled(ws, [gpu_node("a")], pods=[busy_pod("a")])
+    args = cluster.child("StatefulSet")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--device=cpu" in args
+
+
+def test_a_gpu_that_is_asked_for_by_instance_type_is_taken() -> None:
+    labels = {"node.kubernetes.io/instance-type": "g6.xlarge"}
+    ws = workspace("pocket", instanceType="g6.xlarge", labelSelector={"matchLabels": {}})
+    cluster = settled(ws, [gpu_node("a", labels=labels)])
+    args = cluster.child("StatefulSet")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--device=cuda" in args
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_cpus_that_others_requested_are_not_free(kind: str) -> None:
+    """A pod that asks for half a CPU has no room where 0.2 are left, whatever memory there is."""
+    busy = busy_pod("c" if kind == "cpu" else "a")
+    cpus = "3800m" if kind == "cpu" else "15800m"
+    busy["spec"]["containers"][0]["resources"] = {"requests": {"cpu": cpus}}
+    cluster = (
+        settled(workspace("pocket", **CPU), [cpu_node()], pods=[busy])
+        if kind == "cpu"
+        else settled(workspace(), [gpu_node("a")], pods=[busy])
+    )
+    assert cluster.reason("ResourceReady") == ("False", "NodesTaken")
+    assert "CPUs" in cluster.condition("ResourceReady")["message"]
 
 
 def test_preferred_nodes_come_first() -> None:
@@ -114,7 +163,7 @@ def test_pods_are_kept_to_the_product_that_was_measured() -> None:
 def test_less_context_is_told() -> None:
     cluster = settled(workspace("llama-2-7b-chat"), [gpu_node("a", 1, "Tesla-T4", 15360)])
     assert cluster.reason("Fits") == ("True", "FitsWithLess")
-    assert "tokens have room" in cluster.condition("Fits")["message"]
+    assert " fits with " in cluster.condition("Fits")["message"]
 
 
 def test_the_taints_of_gpu_pools_are_tolerated() -> None:

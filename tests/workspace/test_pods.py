@@ -70,7 +70,69 @@ def test_a_crash_before_the_first_restart(cluster: Cluster) -> None:
         "ready": False,
         "state": {"terminated": {"exitCode": 139, "signal": 11}},
     }
-    check(cluster, "ContainerCrashLoopBackOff", "ended by signal 11")
+    check(cluster, "ContainerRestarting", "ended by signal 11")
+
+
+def test_one_end_is_no_crash_loop_and_its_words_are_whole_lines(cluster: Cluster) -> None:
+    access = '{"level":"info","logger":"berth.access","message":"request","status":200}'
+    log = f'"route":"/chat"}}\n{access}\n' + '{"level":"error","message":"no memory"}\n' + access
+    pod = pod_of(cluster)
+    pod["status"]["containerStatuses"][0] |= {
+        "ready": False,
+        "restartCount": 1,
+        "state": {"running": {"startedAt": "2026-11-21T09:00:05Z"}},
+        "lastState": {"terminated": {"exitCode": 137, "signal": 9, "message": log}},
+    }
+    pod["status"]["conditions"] = [
+        {"type": "Ready", "status": "False", "lastTransitionTime": "2026-11-21T09:00:00Z"}
+    ]
+    check(cluster, "ContainerRestarting", "Pod falcon-0: ended by signal 9: no memory")
+    pod["status"]["containerStatuses"][0]["restartCount"] = 4
+    cluster.settle()
+    assert cluster.reason("InferenceReady") == ("False", "ContainerCrashLoopBackOff")
+    assert "has ended 4 times; it last " in cluster.condition("InferenceReady")["message"]
+
+
+def test_an_old_crash_is_not_why_a_pod_does_not_answer_now(cluster: Cluster) -> None:
+    """It was ready since: a node's return or a stuck engine has another reason."""
+    pod = pod_of(cluster)
+    pod["status"]["containerStatuses"][0] |= {
+        "ready": False,
+        "started": True,
+        "restartCount": 7,
+        "state": {"running": {"startedAt": "2026-11-21T08:00:00Z"}},
+        "lastState": {"terminated": {"exitCode": 1, "message": "of an hour ago"}},
+    }
+    pod["status"]["conditions"] = [
+        {"type": "Ready", "status": "False", "lastTransitionTime": "2026-11-21T09:00:00Z"}
+    ]
+    check(cluster, "NotAnswering", "its readiness probe fails")
+    assert "of an hour ago" not in cluster.condition("InferenceReady")["message"]
+
+
+def test_between_the_startup_probe_and_the_first_readiness_probe_nothing_is_wrong() -> None:
+    cluster = Cluster(workspace(), [gpu_node()])
+    cluster.pods_become_ready = False
+    cluster.settle()
+    pod = cluster.pods["falcon-0"]
+    pod["status"] = {
+        "phase": "Running",
+        "conditions": [
+            {"type": "Ready", "status": "False", "lastTransitionTime": "2026-11-21T09:00:00Z"}
+        ],
+        "containerStatuses": [
+            {
+                "name": "model",
+                "ready": False,
+                "started": True,
+                "restartCount": 0,
+                "state": {"running": {"startedAt": "2026-11-21T09:00:01Z"}},
+            }
+        ],
+    }
+    cluster.settle()
+    assert cluster.reason("InferenceReady") == ("False", "Starting")
+    assert all(event.type == "Normal" for event in cluster.told)
 
 
 def test_a_crash_loop_does_not_flap_between_two_crashes(cluster: Cluster) -> None:
@@ -224,9 +286,18 @@ def test_a_node_that_is_lost(cluster: Cluster, how: str) -> None:
 def test_a_model_that_does_not_answer_any_more(cluster: Cluster) -> None:
     pod = pod_of(cluster)
     pod["status"]["conditions"] = [
-        {"type": "Ready", "status": "False", "message": "containers with unready status: [model]"}
+        {
+            "type": "Ready",
+            "status": "False",
+            "message": "containers with unready status: [model]",
+            "lastTransitionTime": "2026-11-21T09:30:00Z",
+        }
     ]
-    pod["status"]["containerStatuses"][0] |= {"ready": False, "started": True}
+    pod["status"]["containerStatuses"][0] |= {
+        "ready": False,
+        "started": True,
+        "state": {"running": {"startedAt": "2026-11-21T09:00:00Z"}},
+    }
     check(cluster, "NotAnswering", "containers with unready status")
 
 

@@ -84,5 +84,5 @@ def test_memory_that_other_pods_hold_is_no_verdict_on_the_node() -> None:
 
 def test_gpu_nodes_that_are_taken_do_not_send_a_model_to_ram() -> None:
     nodes = [gpu_node("a"), cpu_node(labels={"pool": "gpu"})]
-    cluster = settled(workspace("pocket"), nodes, pods=[busy_pod("a")])
+    cluster = settled(workspace("smollm-135m-instruct"), nodes, pods=[busy_pod("a")])
     assert cluster.reason("ResourceReady") == ("False", "NodesTaken")

@@ -7,13 +7,13 @@ Whoever would rather say so than answer asks `unreadable` first.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from berth.cluster.fields import Json, condition, flag, items, mapping, name_of, text, words
-from berth.cluster.quantity import quantity
+from berth.cluster.quantity import milli_quantity, quantity
 from berth.fit.placement import GPU_RESOURCE, Node, Taint, Toleration
 
-_MEMORY = "memory"
+CPU, _MEMORY = "cpu", "memory"
 _GIVEN = ("requests", "limits")  # a limit without a request is a request
 _LONGEST_LABEL = 63
 
@@ -22,27 +22,34 @@ def placement_nodes(nodes: Iterable[Json], pods: Iterable[Json]) -> list[Node]:
     """The nodes, each with the sum of what the living ones of these pods request on it."""
     gpus: dict[str, int] = defaultdict(int)
     memory: dict[str, int] = defaultdict(int)
+    cpus: dict[str, int] = defaultdict(int)
     for pod in pods:
         where = text(pod, "spec", "nodeName")
         if where and text(pod, "status", "phase") not in ("Succeeded", "Failed"):
             gpus[where] += request(pod, GPU_RESOURCE)
             memory[where] += request(pod, _MEMORY)
-    return [_node(one, gpus[name_of(one)], memory[name_of(one)]) for one in nodes if name_of(one)]
+            cpus[where] += request(pod, CPU, milli_quantity)
+    return [
+        _node(one, gpus[name], memory[name], cpus[name]) for one in nodes if (name := name_of(one))
+    ]
 
 
-def request(pod: Json, resource: str) -> int:
+def request(pod: Json, resource: str, read: Callable[[object], int | None] = quantity) -> int:
     """What the scheduler counts for a pod: its containers together, or its largest init one.
 
     An init container that stays (restartPolicy Always, a sidecar) counts with the containers.
+
+    Args:
+        read: a quantity in the unit that is wanted.
     """
     sidecars = largest = 0
     for one in items(pod, "spec", "initContainers"):
-        size = _request_of(one, resource)
+        size = _request_of(one, resource, read)
         if text(one, "restartPolicy") == "Always":
             sidecars += size
         else:
             largest = max(largest, sidecars + size)
-    running = sum(_request_of(one, resource) for one in items(pod, "spec", "containers"))
+    running = sum(_request_of(one, resource, read) for one in items(pod, "spec", "containers"))
     return max(sidecars + running, largest)
 
 
@@ -76,15 +83,15 @@ def unreadable(obj: Json) -> str:
     return ""
 
 
-def _request_of(container: Json, resource: str) -> int:
+def _request_of(container: Json, resource: str, read: Callable[[object], int | None]) -> int:
     for given in _GIVEN:
         found = mapping(container, "resources", given)
         if resource in found:
-            return quantity(found[resource]) or 0
+            return read(found[resource]) or 0
     return 0
 
 
-def _node(node: Json, gpus: int, memory: int) -> Node:
+def _node(node: Json, gpus: int, memory: int, milli_cpus: int) -> Node:
     allocatable = mapping(node, "status", "allocatable")
     labels = words(node, "metadata", "labels")
     return Node(
@@ -100,4 +107,6 @@ def _node(node: Json, gpus: int, memory: int) -> Node:
         gpus_requested=gpus,
         memory_allocatable=quantity(allocatable.get(_MEMORY)) or 0,
         memory_requested=memory,
+        milli_cpus_allocatable=milli_quantity(allocatable.get(CPU)),
+        milli_cpus_requested=milli_cpus,
     )

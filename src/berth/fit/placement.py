@@ -34,6 +34,7 @@ ReasonCode = Literal[
     "unknown GPU",
     "too few GPUs",
     "GPUs taken",
+    "CPUs taken",
     "does not fit",
     "engine",
     "too few nodes",
@@ -87,6 +88,15 @@ class Node:
     gpus_requested: int = 0  # by the pods that are there
     memory_allocatable: int = 0
     memory_requested: int = 0
+    milli_cpus_allocatable: int | None = None  # thousandths of a CPU; None: the node does not say
+    milli_cpus_requested: int = 0
+
+    @property
+    def milli_cpus_free(self) -> int | None:
+        """What the scheduler still gives away; None: not known."""
+        if self.milli_cpus_allocatable is None:
+            return None
+        return max(self.milli_cpus_allocatable - self.milli_cpus_requested, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +131,7 @@ class PlacementRequest:
     # What the pod asks for, where that is fixed; None: as much of a node as the model needs.
     gpus: int | None = None
     memory: int | None = None  # bytes; only with cpu
+    milli_cpus: int = 0  # that the pod requests
 
 
 @lru_cache(maxsize=512)
@@ -219,7 +230,21 @@ def _look_at(node: Node, request: PlacementRequest) -> Reason | tuple[Verdict, R
             value = f"={taint.value}" if taint.value else ""
             text = f"taint {taint.key}{value}:{taint.effect} is not tolerated"
             return Reason(code="taint", node=node.name, text=text)
-    return _on_ram(node, request) if request.cpu else _on_gpus(node, request)
+    found = _on_ram(node, request) if request.cpu else _on_gpus(node, request)
+    if isinstance(found, Reason) or found[1] is not None:
+        return found
+    return found[0], _no_cpus(node, request)
+
+
+def _no_cpus(node: Node, request: PlacementRequest) -> Reason | None:
+    free = node.milli_cpus_free
+    if free is None or free >= request.milli_cpus:
+        return None
+    text = (
+        f"the pod asks for {request.milli_cpus / 1000:g} CPUs, and {free / 1000:g} of "
+        f"{(node.milli_cpus_allocatable or 0) / 1000:g} are not requested by other pods"
+    )
+    return Reason(code="CPUs taken", node=node.name, text=text)
 
 
 def _on_ram(node: Node, request: PlacementRequest) -> Reason | tuple[Verdict, Reason | None]:

@@ -75,6 +75,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     licence: str  # the hub's short name for it, or SPDX's
     context: Positive  # tokens
     engine: Engine  # by default
+    device: Literal["cpu"] | None = None  # cpu: so small that a GPU is taken only if asked for
     reason: str | None = None  # why no engine of ours runs it; with engine none only
     template: Template  # where the weights bring no chat template of their own
     parameters: Positive | None = None  # as its makers state; None with `unknown`

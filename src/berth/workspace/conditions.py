@@ -37,6 +37,9 @@ from berth.workspace.types import Condition, Status
 
 _LONGEST_MESSAGE = 32_000  # characters; the API server takes 32,768
 _LONGEST_NEWS = 1000  # of an event, which takes 1,024
+_MODEL_SERVES = "The model answers."
+# Of a pod of the Workspace's own only its readiness probe is known: its own, or that it listens.
+_OWN_POD_SERVES = "The pods are ready: their readiness probe succeeds."
 _DERIVED = ("WorkspaceReady", "WorkspaceSucceeded")
 # Steps of a start that goes well: told, but nothing to be warned of.
 _CALM = frozenset(
@@ -153,7 +156,8 @@ def _judgements(found: Assessment) -> dict[str, Judgement]:
     live = found.stateful_set
     judged["ResourceReady"] = _resources(found, live)
     judged["InferenceReady"] = _inference(found, live, judged)
-    whole_one = _workspace(judged)
+    own = isinstance(found.spec, Spec) and found.spec.template is not None
+    whole_one = _workspace(judged, _OWN_POD_SERVES if own else _MODEL_SERVES)
     return {**judged, **dict.fromkeys(_DERIVED, whole_one)}
 
 
@@ -183,13 +187,7 @@ def _fits(found: Assessment) -> Judgement:
     if truth == "Unknown":
         return unknown(Reason.NothingToMeasure, fit.message)
     reason = Reason.FitsNodes if fit.outcome == "fits" else Reason.FitsWithLess
-    return yes(reason, _fit_message(reason, fit.message, fit.max_context))
-
-
-def _fit_message(reason: Reason, message: str, context: int) -> str:
-    if reason is Reason.FitsWithLess:
-        return f"{message}; {context:,} tokens have room"
-    return message
+    return yes(reason, fit.message)
 
 
 def _resources(found: Assessment, live: Json | None) -> Judgement:
@@ -256,7 +254,7 @@ def _rejected(found: Assessment) -> Judgement | None:
     return None
 
 
-def _workspace(judged: Mapping[str, Judgement]) -> Judgement:
+def _workspace(judged: Mapping[str, Judgement], serves: str) -> Judgement:
     fits = judged["Fits"]
     if fits.status == "False":
         return no(fits.reason, fits.message)
@@ -264,7 +262,7 @@ def _workspace(judged: Mapping[str, Judgement]) -> Judgement:
     for judgement in (*(j for kind, j in judged.items() if kind != "Fits"), fits):
         if judgement.status != "True" and judgement.reason is not Reason.NotMeasured:
             return no(judgement.reason, judgement.message)
-    return yes(Reason.WorkspaceServes, "The model answers.")
+    return yes(Reason.WorkspaceServes, serves)
 
 
 def _worker_nodes(found: Assessment) -> list[str]:

@@ -33,6 +33,7 @@ _ORDER = (
     Reason.ContainerConfigError,
     Reason.VolumeError,
     Reason.PodEvicted,
+    Reason.ContainerRestarting,
     Reason.Unschedulable,
     Reason.NodeLost,
     Reason.StartupTimedOut,

@@ -29,7 +29,7 @@ from berth.fit.request import FitInputError, FitRequest
 from berth.fit.verdict import Verdict
 from berth.workspace.names import INSTANCE_TYPE
 from berth.workspace.reasons import Reason
-from berth.workspace.shape import Shape
+from berth.workspace.shape import CPU_POD_MILLI_CPUS, GPU_POD_MILLI_CPUS, Shape
 from berth.workspace.sizing import cpu_dtypes, cpu_shape, fit_of, group_verdict, question, shape_of
 from berth.workspace.spec import Spec
 from berth.workspace.types import Fit
@@ -42,6 +42,7 @@ _MOST_REASONS = 12  # of single nodes, in one message
 _CODES: dict[ReasonCode, Reason] = {
     "too few nodes": Reason.TooFewNodes,
     "GPUs taken": Reason.NodesTaken,
+    "CPUs taken": Reason.NodesTaken,
     "not ready": Reason.NodeNotReady,
     "cordoned": Reason.NodeCordoned,
     "taint": Reason.NodeTainted,
@@ -159,6 +160,8 @@ class _Search:
         return replace(found, reason=reason, fits="True", fit=whole.shape.fit)
 
     def _now(self) -> Room | Unplaced:
+        if _is_for_cpus(self.spec):
+            return self._on_ram()  # of GPU nodes too, without their GPUs
         whole = replace(self, nodes=self._emptied())
         alone = whole.place(whole.nodes, 1)
         if any(one.code == "no GPU node" and one.node is None for one in alone.reasons):
@@ -171,7 +174,10 @@ class _Search:
         return self._replicas() or _missing(self.place(self.nodes, self.spec.count))
 
     def _emptied(self) -> list[Node]:
-        return [replace(node, gpus_requested=0, memory_requested=0) for node in self.nodes]
+        return [
+            replace(node, gpus_requested=0, memory_requested=0, milli_cpus_requested=0)
+            for node in self.nodes
+        ]
 
     def place(
         self,
@@ -192,11 +198,12 @@ class _Search:
                 selector=self.spec.selector,
                 tolerations=DEFAULT_TOLERATIONS,
                 cpu=cpu,
+                milli_cpus=CPU_POD_MILLI_CPUS if cpu else GPU_POD_MILLI_CPUS,
             ),
         )
 
     def _replicas(self) -> Room | None:
-        """The largest layout of which there are enough; several pods may share a node."""
+        """The largest layout that enough nodes can take, one pod each."""
         layouts: dict[tuple[int, int], None] = {}
         for alike in _classes(self.nodes):
             verdict = self.place(alike, 1).verdict
@@ -208,7 +215,7 @@ class _Search:
                 continue
             good = self._named(found.nodes)
             shape = shape_of(self.spec, found.verdict, good, group=False)
-            if sum(_free_gpus(node) // shape.gpus for node in good) >= self.spec.count:
+            if sum(_free_gpus(node) >= shape.gpus for node in good) >= self.spec.count:
                 return self._room(shape, good)
         return None
 
@@ -241,10 +248,12 @@ class _Search:
         if not found.placed or found.verdict is None:
             return _missing(found)
         good = self._named(found.nodes)
-        free = {node.name: node.memory_allocatable - node.memory_requested for node in good}
-        shape = cpu_shape(self.spec, found.verdict, max(free.values()), dtype)
-        if sum(size // shape.memory for size in free.values()) < count:
-            return _missing(self.place(self.nodes, max(count, len(good) + 1), cpu=True))
+        free = [node.memory_allocatable - node.memory_requested for node in good]
+        # Of the memory that every one of the pods can have, not only the first.
+        least = sorted(free, reverse=True)[min(count, len(free)) - 1]
+        shape = cpu_shape(self.spec, found.verdict, least, dtype)
+        if sum(size >= shape.memory for size in free) < count:
+            return _missing(self.place(self.nodes, count, cpu=True))
         return self._room(shape, good)
 
     def _named(self, names: Sequence[str]) -> list[Node]:
@@ -258,6 +267,17 @@ class _Search:
         if self.spec.instance_type:
             shape = msgspec.structs.replace(shape, instance_types=types)
         return Room(shape=shape, nodes=tuple(node.name for node in nodes))
+
+
+def _is_for_cpus(spec: Spec) -> bool:
+    """Whether a GPU is neither needed nor asked for: by the preset's `device`, unless the
+    Workspace names an instance type with GPUs."""
+    if spec.preset is None or spec.preset.device != "cpu":
+        return False
+    try:
+        return not spec.instance_type or sku(spec.instance_type).device.kind == "cpu"
+    except UnknownMachine:
+        return True
 
 
 def _classes(nodes: Sequence[Node]) -> list[list[Node]]:

@@ -19,6 +19,7 @@ from berth.cluster.fields import (
     uid_of,
     whole,
 )
+from berth.workspace.last_words import last_words
 from berth.workspace.reasons import Reason
 
 _LONGEST = 1500  # characters of one pod's words; the log's last lines can be two thousand
@@ -112,7 +113,7 @@ def trouble(
         *items(pod, "status", "containerStatuses"),
     )
     for status in statuses:
-        found = _container(name, status)
+        found = _container(pod, status)
         if found is not None:
             return found
     sandbox = next((e for e in events if text(e, "reason") == _NO_SANDBOX), None)
@@ -136,23 +137,43 @@ def _runs(status: Json) -> bool:
     return "running" in mapping(status, "state")
 
 
-def _container(name: str, status: Json) -> Trouble | None:
-    """What its state says; None where it runs, or has not begun."""
+def _ready_since_start(pod: Json, status: Json) -> bool | None:
+    """Whether the pod has been Ready since this container began; None: nobody wrote the times.
+
+    A pod that is not Ready stopped to be so at the condition's last transition.
+    """
+    changed = moment(condition(pod, "Ready"), "lastTransitionTime")
+    began = moment(status, "state", "running", "startedAt")
+    return None if changed is None or began is None else changed > began
+
+
+def _container(pod: Json, status: Json) -> Trouble | None:
+    """What its present state says; None where it runs, or has not begun.
+
+    One that runs again after it crashed still is one that crashes, until it has been ready.
+    """
+    name = name_of(pod)
     waiting = text(status, "state", "waiting", "reason")
     said = text(status, "state", "waiting", "message") or waiting
     if waiting in _IMAGE:
         return _trouble(Reason.ImagePullError, name, said)
     if waiting in _CONFIG:
         return _trouble(Reason.ContainerConfigError, name, said)
-    ended = mapping(status, "state", "terminated") or mapping(status, "lastState", "terminated")
-    restarts = whole(status, "restartCount") or 0
+    now = mapping(status, "state", "terminated")
+    ended = now or mapping(status, "lastState", "terminated")
+    times = (whole(status, "restartCount") or 0) + bool(now)
+    if _runs(status) and (flag(status, "ready") or not times or _ready_since_start(pod, status)):
+        return None  # that it once ended is not what keeps it from answering now
+    if not _runs(status) and waiting != "CrashLoopBackOff" and not now:
+        return None
+    if now and whole(now, "exitCode") == 0 and text(now, "reason") != "OOMKilled":
+        return None
     if text(ended, "reason") == "OOMKilled":
         return _trouble(Reason.ContainerOOMKilled, name, f"took too much memory ({_end(ended)})")
-    crashed = "terminated" in mapping(status, "state") and whole(ended, "exitCode") != 0
-    if waiting == "CrashLoopBackOff" or crashed or (restarts and not flag(status, "ready")):
-        words = f"restarted {restarts} times; it last {_end(ended)}"
-        return _trouble(Reason.ContainerCrashLoopBackOff, name, words)
-    return None
+    if waiting == "CrashLoopBackOff" or times > 1:
+        often = f"has ended {times} times" if times > 1 else "has ended once"
+        return _trouble(Reason.ContainerCrashLoopBackOff, name, f"{often}; it last {_end(ended)}")
+    return _trouble(Reason.ContainerRestarting, name, _end(ended))
 
 
 def _end(ended: Json) -> str:
@@ -161,16 +182,18 @@ def _end(ended: Json) -> str:
         return "ended for a reason that nobody kept"
     code, signal = whole(ended, "exitCode"), whole(ended, "signal")
     how = f"ended by signal {signal}" if signal else f"exited with status {code}"
-    last = text(ended, "message").strip()
-    return f"{how}: {last[-_LONGEST:]}" if last else how
+    last = last_words(text(ended, "message"))
+    return f"{how}: {last}" if last else how
 
 
 def _waiting(pod: Json, statuses: Sequence[Json], budget: int, now: datetime) -> Trouble:
     name = name_of(pod)
     ready = condition(pod, "Ready")
-    began = moment(pod, "status", "startTime") or moment(pod, "metadata", "creationTimestamp")
-    # A container that has passed its startup probe has been ready before.
-    if statuses and all(flag(s, "started") for s in statuses):
+    running = [one for one in statuses if _runs(one)]
+    began = _began(pod)
+    # Started is not yet ready: the readiness probe is asked after the startup probe.
+    was_ready = any(_ready_since_start(pod, one) is not False for one in running)
+    if was_ready and all(flag(s, "started") for s in statuses):
         said = text(ready, "message") or "its readiness probe fails"
         return _trouble(Reason.NotAnswering, name, said)
     if began is not None and now - began > timedelta(seconds=budget):
@@ -183,9 +206,21 @@ def _waiting(pod: Json, statuses: Sequence[Json], budget: int, now: datetime) ->
     return _trouble(Reason.Starting, name, "pulls weights or loads the model")
 
 
+def _began(pod: Json) -> datetime | None:
+    """When what it does now began: its container's last start, else its own."""
+    starts = [
+        moment(status, "state", "running", "startedAt")
+        for status in items(pod, "status", "containerStatuses")
+    ]
+    known = [start for start in starts if start is not None]
+    if known:
+        return max(known)
+    return moment(pod, "status", "startTime") or moment(pod, "metadata", "creationTimestamp")
+
+
 def deadline(pod: Json, budget: int) -> datetime | None:
     """When a pod that is still starting will have taken too long."""
-    began = moment(pod, "status", "startTime") or moment(pod, "metadata", "creationTimestamp")
+    began = _began(pod)
     if began is None:
         return None
     try:

@@ -254,6 +254,11 @@ class Reason(Enum):
         "The container ends again and again; the message has its exit code and last words.",
         "`kubectl logs --previous` of the pod.",
     )
+    ContainerRestarting = (
+        "InferenceReady",
+        "The container ended, and is started again; the message has how it ended.",
+        "Wait for it to be ready. If it ends again, `kubectl logs --previous` of the pod.",
+    )
     ContainerOOMKilled = (
         "InferenceReady",
         "The container took more memory than it may, and was killed.",

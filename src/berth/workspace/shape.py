@@ -12,6 +12,9 @@ import msgspec
 
 from berth.workspace.types import Fit
 
+# Thousandths of a CPU that a pod requests: a share, for it may take all that is idle.
+CPU_POD_MILLI_CPUS, GPU_POD_MILLI_CPUS = 500, 1000
+
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Sizes in bytes, of one pod where nothing else is said."""
@@ -24,6 +27,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dtype: str = ""  # that the engine has to keep to; "": its own choice
     ranks: int = 1  # of one model, over all its pods
     memory: int = 0  # RAM
+    milli_cpus: int = 0  # that a pod of a template requests
     fraction: float = 0.0  # of the device's memory, that the engine may take; 0: its default
     shm: int = 0
     disk: int = 0  # of the weights

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from berth.cluster.fields import mapping
-from berth.cluster.nodes import request, tolerations
+from berth.cluster.nodes import CPU, request, tolerations
+from berth.cluster.quantity import milli_quantity
 from berth.fit.placement import DEFAULT_TOLERATIONS, GPU_RESOURCE, Node, Toleration
 from berth.workspace.names import INSTANCE_TYPE
 from berth.workspace.placing import Room, Unplaced, of_type
@@ -22,7 +23,12 @@ def template_shape(spec: Spec) -> Shape:
     """As many pods as nodes, each with what its containers request."""
     pod = {"spec": mapping(spec.template, "spec")}
     gpus = request(pod, GPU_RESOURCE)
-    return Shape(device="gpu" if gpus else "cpu", gpus=gpus, memory=request(pod, "memory"))
+    return Shape(
+        device="gpu" if gpus else "cpu",
+        gpus=gpus,
+        memory=request(pod, "memory"),
+        milli_cpus=request(pod, CPU, milli_quantity),
+    )
 
 
 def room_for_template(spec: Spec, nodes: Sequence[Node]) -> Room | Unplaced:
@@ -45,7 +51,7 @@ def room_for_template(spec: Spec, nodes: Sequence[Node]) -> Room | Unplaced:
             good.append(node)
         else:
             refused.append((found[0], f"node {node.name}: {found[1]}"))
-    room = sum(_pods_on(node, shape) for node in good)
+    room = len(good)  # each pod gets a node of its own
     if room >= spec.count:
         if spec.instance_type:
             types = tuple(sorted({node.labels[INSTANCE_TYPE] for node in good}))
@@ -54,7 +60,9 @@ def room_for_template(spec: Spec, nodes: Sequence[Node]) -> Room | Unplaced:
         return Room(shape=shape, nodes=tuple(node.name for node in wanted_first))
     lines = [line for _, line in refused[:_MOST]]
     if good:
-        lines.insert(0, f"There is room for {room} of {spec.count} pods.")
+        lines.insert(
+            0, f"There is room for {room} of {spec.count} pods, each on a node of its own."
+        )
         return _none(Reason.TooFewNodes, "\n".join(lines))
     return _none(refused[0][0], "\n".join(lines))
 
@@ -93,7 +101,7 @@ def _refusal(
     if shape.gpus > (node.gpus_allocatable or 0):
         return Reason.NoGpuNode, f"the node offers {node.gpus_allocatable or 0} GPUs"
     if _pods_on(node, shape) < 1:
-        return Reason.NodesTaken, "other pods hold its GPUs or memory"
+        return Reason.NodesTaken, "other pods hold its GPUs, CPUs or memory"
     return None
 
 
@@ -101,6 +109,9 @@ def _pods_on(node: Node, shape: Shape) -> int:
     """How many of the pods have room on this node."""
     free = node.memory_allocatable - node.memory_requested
     by_memory = free // shape.memory if shape.memory else 110  # pods that a kubelet takes
+    cpus = node.milli_cpus_free
+    if cpus is not None and cpus < shape.milli_cpus:
+        return 0
     if not shape.gpus:
         return max(by_memory, 0)
     gpus = (node.gpus_allocatable or 0) - node.gpus_requested

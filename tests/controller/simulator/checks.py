@@ -38,7 +38,7 @@ _STALENESS = 400.0
 _REQUESTS = 400  # in any minute: more is a hot loop
 # Not the same in two runs of the same story. The hash of what was applied covers the owner's uid.
 _VOLATILE = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", APPLIED)
-_RESTARTS = re.compile(r"restarted (\d+ times|once|twice)")
+_RESTARTS = re.compile(r"has ended (\d+ times|once)")
 _CLAIM = re.compile(r"(-[0-9a-f]{8})-\d+")
 
 
@@ -272,4 +272,4 @@ def _steady(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     # A claim that takes another's place may have the next number; crashes go on and on.
-    return _RESTARTS.sub("restarted", _CLAIM.sub(r"\1-N", value))
+    return _RESTARTS.sub("has ended", _CLAIM.sub(r"\1-N", value))

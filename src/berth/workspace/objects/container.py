@@ -15,6 +15,7 @@ from berth.workspace.objects.weights import (
     are_pulled,
     image,
 )
+from berth.workspace.shape import CPU_POD_MILLI_CPUS, GPU_POD_MILLI_CPUS
 
 TMP = "tmp"
 SHM = "shm"
@@ -23,7 +24,7 @@ _INDEX = "POD_INDEX"
 _START_SECONDS = 1
 # A server that is stopped or stuck is out of the Service after at most 2 + 2 * 3 seconds, and is
 # killed after at most 5 + 5 * 5, with 10 to end in: what it holds is lost in any case by then.
-_READY = {"periodSeconds": 2, "timeoutSeconds": 3, "failureThreshold": 2}
+READY = {"periodSeconds": 2, "timeoutSeconds": 3, "failureThreshold": 2}
 _ALIVE = {
     "periodSeconds": 5,
     "timeoutSeconds": 5,
@@ -53,7 +54,7 @@ def container(plan: Plan) -> dict[str, Any]:
             "timeoutSeconds": _START_SECONDS,
             "failureThreshold": startup_seconds(plan) // _START_SECONDS,
         },
-        "readinessProbe": {**_get("/readyz"), **_READY},
+        "readinessProbe": {**_get("/readyz"), **READY},
         "livenessProbe": {**_get("/livez"), **_ALIVE},
         # Endpoints learn of a pod's end some seconds after the pod does.
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
@@ -153,12 +154,16 @@ def _resources(plan: Plan) -> dict[str, Any]:
     if shape.device == "cpu":
         # With a limit the engine sizes its cache by it, and the node's other pods are safe.
         return {
-            "requests": {"cpu": "500m", "memory": memory},
+            "requests": {"cpu": f"{CPU_POD_MILLI_CPUS}m", "memory": memory},
             "limits": {"memory": memory},
         }
     gpus = str(shape.gpus)
     return {
-        "requests": {"cpu": "1", "memory": memory, GPU_RESOURCE: gpus},
+        "requests": {
+            "cpu": str(GPU_POD_MILLI_CPUS // 1000),
+            "memory": memory,
+            GPU_RESOURCE: gpus,
+        },
         "limits": {GPU_RESOURCE: gpus},
     }
 

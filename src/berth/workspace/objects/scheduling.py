@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from berth.fit.placement import DEFAULT_TOLERATIONS, PRODUCT
+from berth.fit.placement import DEFAULT_TOLERATIONS, PRESENT, PRODUCT
 from berth.workspace import names
 from berth.workspace.objects.common import Plan, selector
 
@@ -12,7 +12,7 @@ from berth.workspace.objects.common import Plan, selector
 def affinity(plan: Plan) -> dict[str, Any]:
     """The selector's nodes, of the type and product that were measured; preferred ones first.
 
-    A group's pods each need a node of their own. Replicas spread where they can.
+    Each pod gets a node of its own: `resource.count` is a number of nodes.
     """
     node: dict[str, Any] = {}
     required = _required(plan)
@@ -20,30 +20,28 @@ def affinity(plan: Plan) -> dict[str, Any]:
         node["requiredDuringSchedulingIgnoredDuringExecution"] = {
             "nodeSelectorTerms": [{"matchExpressions": required}]
         }
-    if plan.spec.preferred_nodes:
-        node["preferredDuringSchedulingIgnoredDuringExecution"] = [
-            {
-                "weight": 100,
-                "preference": {
-                    "matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]
-                },
-            }
-            for name in plan.spec.preferred_nodes
-        ]
+    preferred = [
+        {
+            "weight": 100,
+            "preference": {
+                "matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]
+            },
+        }
+        for name in plan.spec.preferred_nodes
+    ]
+    if plan.shape.device == "cpu":
+        # A GPU node's memory is left to what needs its GPUs, as long as another has room.
+        without = {"key": PRESENT, "operator": "DoesNotExist"}
+        preferred.append({"weight": 50, "preference": {"matchExpressions": [without]}})
+    if preferred:
+        node["preferredDuringSchedulingIgnoredDuringExecution"] = preferred
     term = {
         "topologyKey": names.HOSTNAME,
         "labelSelector": {"matchLabels": selector(plan)},
     }
-    apart: dict[str, Any] = (
-        {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
-        if plan.is_group
-        else {
-            "preferredDuringSchedulingIgnoredDuringExecution": [
-                {"weight": 100, "podAffinityTerm": term}
-            ]
-        }
-    )
-    found: dict[str, Any] = {"podAntiAffinity": apart}
+    found: dict[str, Any] = {
+        "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    }
     if node:
         found["nodeAffinity"] = node
     return found

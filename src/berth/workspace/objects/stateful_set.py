@@ -7,8 +7,8 @@ from typing import Any
 
 from berth.cluster.fields import Json, items, mapping, words
 from berth.workspace import names
-from berth.workspace.objects.common import Plan, labels, metadata, selector
-from berth.workspace.objects.container import container, termination_seconds
+from berth.workspace.objects.common import PORT, Plan, labels, metadata, selector
+from berth.workspace.objects.container import READY, container, termination_seconds
 from berth.workspace.objects.container import volumes as pod_volumes
 from berth.workspace.objects.scheduling import affinity, tolerations
 from berth.workspace.objects.weights import volume_claims
@@ -65,12 +65,26 @@ def _template(plan: Plan) -> dict[str, Any]:
     return {"metadata": {"labels": labels(plan)}, "spec": spec}
 
 
+def _ask_whether_it_listens(spec: dict[str, Any]) -> None:
+    """Give a pod without a readiness probe one that something accepts connections on its port.
+
+    Without any, Kubernetes calls a pod ready as soon as its container runs, and the Workspace would
+    be called ready though nobody had seen it answer.
+    """
+    containers = [dict(one) for one in items(spec, "containers")]
+    if not containers or any(mapping(one, "readinessProbe") for one in containers):
+        return
+    containers[0]["readinessProbe"] = {"tcpSocket": {"port": PORT}, **READY}
+    spec["containers"] = containers
+
+
 def _custom(plan: Plan, template: Json) -> dict[str, Any]:
     """The Workspace's own pod: with our labels and nodes, and our tolerations besides its own."""
     spec = copy.deepcopy(dict(mapping(template, "spec")))
     own = list(items(spec, "tolerations"))
     spec["tolerations"] = own + [one for one in tolerations() if one not in own]
     spec["affinity"] = {**mapping(spec, "affinity"), **affinity(plan)}
+    _ask_whether_it_listens(spec)
     found: dict[str, Any] = {
         "labels": {**words(template, "metadata", "labels"), **labels(plan)},
     }
