@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,6 +14,16 @@ from typing import Protocol
 import torch
 
 from berth.models.config_fields import DTYPES
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where the bytes of a tensor are in its file."""
+
+    tensor: str
+    start: int
+    size: int
+    crc: int | None = None  # CRC-32, where the file itself keeps one
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,11 @@ class TensorFile(Protocol):
     @property
     def entries(self) -> Mapping[str, Entry]:
         """What the file holds, by name."""
+        ...
+
+    @property
+    def stored(self) -> Sequence[Stored]:
+        """Where the tensors' bytes are, in the file's order; those that share bytes once."""
         ...
 
     def view(self, name: str) -> torch.Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from berth.models.config import ConfigError, ModelConfig
 from berth.models.config_fields import read_json
-from berth.models.weights.files import Entry, dtype_complaint
+from berth.models.weights.files import Entry, TensorFile, dtype_complaint
 from berth.models.weights.names import HEAD, embedding_name
 from berth.models.weights.safetensors_file import SafetensorsFile
 from berth.models.weights.source import WeightError
@@ -45,6 +45,10 @@ class SafetensorsSource:
                         reason = f"it is in {self._where[name]} too; which one is meant?"
                         raise WeightError(name, path.name, reason)
                     self._where[name] = path.name
+
+    @property
+    def files(self) -> Sequence[TensorFile]:
+        return list(self._files.values())
 
     @property
     def total_bytes(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -43,6 +43,10 @@ class MetaSource:
         # The width of the MLP is computed, not given, in params.json: hold it against the file.
         gate = "model.layers.0.mlp.gate_proj.weight"
         self.check({gate: tensor_shapes(self.config)[gate]})
+
+    @property
+    def files(self) -> Sequence[TensorFile]:
+        return self._files
 
     @property
     def total_bytes(self) -> int:

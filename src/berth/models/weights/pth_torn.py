@@ -64,6 +64,17 @@ def first_torn(path: Path) -> Torn | None:
         return Torn(storages[-1].tensor if storages else None, reason)
 
 
+def tensor_of_record(path: Path, record: str) -> str | None:
+    """Which tensor lies in a record ("data/12"), by the pickle; None where it does not say."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = _data_start(data, 0)
+        if start is None or not _record_name(data, 0).endswith("/data.pkl"):
+            return None
+        end = data.find(_LOCAL, start)
+        storages = _storages(data[start : end if end >= 0 else start + _PICKLE_BYTES])
+    return next((s.tensor for s in storages if f"data/{s.key}" == record), None)
+
+
 def _weight_header(data: mmap.mmap, end: int) -> int | None:
     """Offset of the next tensor's record header after a record's end."""
     while (header := data.find(_LOCAL, end, end + _GAP_BYTES)) >= 0:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from berth.models.weights.files import Entry, drop_pages
+from berth.models.weights.files import Entry, Stored, drop_pages
 from berth.models.weights.source import WeightError
 
 MAX_HEADER = 100_000_000  # bytes; the safetensors library's own limit
@@ -42,7 +43,7 @@ class SafetensorsFile:
         header, start = _header(path, size, expected)
         self._offsets: dict[str, int] = {}
         self.entries: dict[str, Entry] = {}
-        for name, fields in sorted(header.items(), key=lambda item: _begin(item[1])):
+        for name, fields in sorted(header.items(), key=lambda item: _span(item[1])):
             entry, begin = _entry(name, fields, path)
             if start + begin + entry.nbytes > size:
                 raise WeightError(
@@ -53,6 +54,11 @@ class SafetensorsFile:
                 )
             self.entries[name] = entry
             self._offsets[name] = start + begin
+        _refuse_gaps(self._offsets, self.entries, start, size, path, expected)
+        self.stored = [
+            Stored(name, offset, self.entries[name].nbytes)
+            for name, offset in self._offsets.items()
+        ]
         with path.open("rb") as file:
             # Private and writable: torch wants a writable buffer; a write would stay in this
             # process. Not reserved: otherwise the kernel would count the file as memory promised.
@@ -113,12 +119,41 @@ def _header(path: Path, size: int, expected: str) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _begin(fields: Any) -> int:
-    """Where a tensor's bytes begin, to sort by; what is malformed comes first and is refused."""
+def _refuse_gaps(
+    offsets: Mapping[str, int],
+    entries: Mapping[str, Entry],
+    start: int,
+    size: int,
+    path: Path,
+    expected: str,
+) -> None:
+    """The tensors lie one after another and fill the file, as the format has it.
+
+    A header whose length or offsets are damaged would else move them all by some bytes.
+    """
+    end, name = start, expected
+    for name, offset in offsets.items():
+        if offset != end:
+            raise WeightError(
+                name,
+                path.name,
+                f"it begins at byte {offset}, and what precedes it ends at {end}: the header is "
+                "damaged",
+            )
+        end += entries[name].nbytes
+    if end != size:
+        raise WeightError(
+            name, path.name, f"the file goes on for {size - end} bytes behind it: it is damaged"
+        )
+
+
+def _span(fields: Any) -> tuple[int, int]:
+    """Where a tensor's bytes are, to sort by; what is malformed comes first and is refused."""
     try:
-        return int(fields["data_offsets"][0])
+        begin, end = fields["data_offsets"]
+        return int(begin), int(end)
     except (KeyError, IndexError, TypeError, ValueError):
-        return -1
+        return -1, -1
 
 
 def _entry(name: str, fields: Any, path: Path) -> tuple[Entry, int]:

@@ -7,29 +7,37 @@ was read can be released, so that loading needs little more memory than the resu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import torch
 
     from berth.models.config import ModelConfig
+    from berth.models.weights.files import TensorFile
 
 
 class WeightError(Exception):
-    """A tensor is missing, truncated, mis-shaped or of a wrong dtype. Names tensor and file."""
+    """A tensor is missing, damaged, mis-shaped or of a wrong dtype. Names tensor and file; the
+    tensor is empty where only the file is known.
+    """
 
     def __init__(self, tensor: str, file: str, reason: str) -> None:
         self.tensor = tensor
         self.file = file
         self.reason = reason
-        super().__init__(f"{tensor} in {file}: {reason}")
+        super().__init__(f"{tensor} in {file}: {reason}" if tensor else f"{file}: {reason}")
 
 
 class WeightSource(Protocol):
     """A folder of weights, open for reading. Memory-mapped; executes no pickle."""
 
     config: ModelConfig
+
+    @property
+    def files(self) -> Sequence[TensorFile]:
+        """The files that hold the tensors."""
+        ...
 
     @property
     def total_bytes(self) -> int:
