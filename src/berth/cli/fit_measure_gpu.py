@@ -121,6 +121,7 @@ class _RandomSource:
         from berth.models.weights.names import tensor_shapes
 
         self.config = config
+        self.files = ()
         self._shapes = tensor_shapes(config)
 
     @property

@@ -27,7 +27,7 @@ from berth.images.weight_files import WeightsMissing
 from berth.models.config import ConfigError
 from berth.presets.catalogue import PresetError
 from berth.presets.hub_files import PullError
-from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, EngineKind
+from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, EngineKind, Verify
 from berth.server.auth import bind_host, parse_api_keys
 from berth.server.logs import configure_logging
 from berth.server.metrics import Metrics
@@ -149,6 +149,14 @@ _ENGINE = [
         help="One of Berth's, or jinja for the folder's.  [default: the model's own]",
     ),
     click.option("--tokenizer", "--tokenizer_path", help="File, where it is not with the weights."),
+    click.option(
+        "--verify",
+        type=click.Choice(get_args(Verify)),
+        default="auto",
+        show_default=True,
+        help="Hold the weights to their checksums while they load: off, all that are known (auto), "
+        "or refuse files of which none is known (full).",
+    ),
     click.option(
         "--weights",
         "--ckpt_dir",
@@ -307,6 +315,7 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         max_batch_tokens=max(options["max_batch_tokens"], options["max_num_seqs"]),
         kv_cache_bytes=options["kv_cache_memory"],
         memory_fraction=options["memory_fraction"],
+        verify=options["verify"],
         prefix_caching=not options["no_prefix_caching"],
         degree=degree,
         trust_remote_code=options["trust_remote_code"],

@@ -12,6 +12,7 @@ import queue
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -29,6 +30,7 @@ from berth.models.config_files import load_config
 from berth.models.parallel import Group, join_group
 from berth.models.registry import model_class
 from berth.models.weights.folder import open_weights
+from berth.models.weights.verify import verification
 from berth.protocol.config import EngineConfig
 from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, StepReport, Submit, ToEngine
 
@@ -86,9 +88,11 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
             link.send(Loading(group.rank, done, max(total, done)))
 
     link.send(Loading(group.rank, 0, total))
-    with torch.inference_mode():
+    verifying = verification(Path(config.model), source.files, config.verify, link.pulse.beat)
+    with verifying, torch.inference_mode():
         model = model_class(numbers)(numbers, group, dtype, positions)
         weight_bytes = model.load(source, loaded)
+        verifying.finish()
     source.close()
     link.send(Loading(group.rank, weight_bytes, weight_bytes))
     budget = rank_budget(config, numbers, group, dtype, positions, loaded_bytes=weight_bytes)

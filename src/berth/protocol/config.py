@@ -9,6 +9,9 @@ import msgspec
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 EngineKind = Literal["native", "transformers"]
+# off: nothing of the weights is read for its checksum. auto: what has a checksum or a digest. full:
+# files that have none are refused.
+Verify = Literal["off", "auto", "full"]
 DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"]
 
 
@@ -32,6 +35,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     prefix_caching: bool = True
     degree: int = 1  # tensor-parallel degree, over all nodes
     heartbeat_seconds: float = 0.5
+    verify: Verify = "auto"
     # The rest is the transformers engine's.
     trust_remote_code: bool = False  # run the Python files of the model's folder
     load_in_8bit: bool = False  # quantise while loading, with bitsandbytes: NVIDIA GPUs only

@@ -10,6 +10,7 @@ import time
 from typing import Protocol
 
 from berth.fit.units import human
+from berth.limits.oom import OomCounter
 from berth.protocol.begun import Begun
 from berth.protocol.config import EngineConfig
 from berth.protocol.messages import (
@@ -24,7 +25,6 @@ from berth.protocol.messages import (
 )
 from berth.serving.engine_link import RankLink
 from berth.serving.launch import EngineProcess, LaunchConfig, exit_code_of, how_it_ended
-from berth.serving.oom import OomCounter
 from berth.serving.rank_watch import RankWatch
 
 log = logging.getLogger("berth.serving.supervisor")

@@ -122,7 +122,10 @@ class EngineSupervisor:
             starts += 1
             # Each life has its own socket: a leftover of an earlier one cannot talk to us.
             config = msgspec.structs.replace(
-                self._config, socket=str(folder / f"engine-{starts}.sock")
+                self._config,
+                socket=str(folder / f"engine-{starts}.sock"),
+                # What was whole is not read through again: streams wait for the next engine.
+                verify="off" if self._ever_ready else self._config.verify,
             )
             life = self._life = self._last_life = EngineLife(self._launch, config, self._events)
             began = time.monotonic()

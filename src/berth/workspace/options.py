@@ -42,6 +42,7 @@ OPTIONS: Mapping[str, Kind] = {
     "memory-fraction": "number",
     "no-prefix-caching": "flag",
     "threads": "whole",
+    "verify": "text",
     "chat-template": "text",
     "engine": "text",
     "trust-remote-code": "flag",

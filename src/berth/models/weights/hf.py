@@ -30,21 +30,7 @@ class SafetensorsSource:
         """Raises: WeightError for a file that is missing or torn, ConfigError for the index."""
         self.config = config
         self._embedding = embedding_name(config)
-        self._files: dict[str, SafetensorsFile] = {}
-        self._where: dict[str, str] = {}  # tensor: file
-        if (folder / _INDEX).is_file() and not (folder / _SINGLE).is_file():
-            self._where = _weight_map(folder / _INDEX)
-            for name, file in self._where.items():
-                if file not in self._files:
-                    self._files[file] = SafetensorsFile(folder / file, name)
-        else:
-            for path in _unindexed(folder, self._embedding):
-                opened = self._files[path.name] = SafetensorsFile(path)
-                for name in opened.entries:
-                    if name in self._where:
-                        reason = f"it is in {self._where[name]} too; which one is meant?"
-                        raise WeightError(name, path.name, reason)
-                    self._where[name] = path.name
+        self._files, self._where = open_files(folder, self._embedding)
 
     @property
     def files(self) -> Sequence[TensorFile]:
@@ -100,6 +86,34 @@ class SafetensorsSource:
         if entry is None:
             raise WeightError(stored, where, f"is missing, though {_INDEX} says it is there")
         return self._files[where], entry
+
+
+def open_files(folder: Path, expected: str) -> tuple[dict[str, SafetensorsFile], dict[str, str]]:
+    """The files of a folder by name, and in which of them each tensor is.
+
+    Args:
+        expected: names a tensor that should be there, where no file can say.
+
+    Raises:
+        WeightError: a file is missing or torn, or a tensor is there twice.
+        ConfigError: the index is none.
+    """
+    files: dict[str, SafetensorsFile] = {}
+    where: dict[str, str] = {}
+    if (folder / _INDEX).is_file() and not (folder / _SINGLE).is_file():
+        where = _weight_map(folder / _INDEX)
+        for name, file in where.items():
+            if file not in files:
+                files[file] = SafetensorsFile(folder / file, name)
+        return files, where
+    for path in _unindexed(folder, expected):
+        opened = files[path.name] = SafetensorsFile(path, expected)
+        for name in opened.entries:
+            if name in where:
+                reason = f"it is in {where[name]} too; which one is meant?"
+                raise WeightError(name, path.name, reason)
+            where[name] = path.name
+    return files, where
 
 
 def _weight_map(path: Path) -> dict[str, str]:

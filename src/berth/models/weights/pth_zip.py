@@ -57,7 +57,7 @@ def read_records(path: Path) -> dict[str, Record]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return _records(data)
-        except (struct.error, UnicodeDecodeError, IndexError) as error:
+        except (struct.error, UnicodeDecodeError, IndexError, OverflowError) as error:
             raise Damaged("its zip directory is damaged") from error
 
 

@@ -8,23 +8,23 @@ which the engine awaits before it says that it is ready.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
+from berth.limits.cpus import cpus
 from berth.models.weights.checksums import Beat, crc32_of, digest_of
 from berth.models.weights.digests import NAME, DigestError, FileDigest, known_digests
 from berth.models.weights.files import TensorFile
 from berth.models.weights.source import WeightError
+from berth.protocol.config import Verify
 
 log = logging.getLogger(__name__)
 
-# off: nothing is read for its checksum. auto: what has a checksum or a digest. full: what has none
-# is refused.
-Verify = Literal["off", "auto", "full"]
+_MOST_THREADS = 8
 _ARCHIVE = "the zip archive's directory"
 _WORDS = {"sha256": "SHA-256", "md5": "MD5", "git": "git blob id", "crc32": "CRC-32"}
 
@@ -139,7 +139,7 @@ def share_of(checks: Sequence[Check], rank: int, ranks: int) -> list[Check]:
     total = sum(check.size for check in checks) or 1
     mine, before = [], 0
     for check in checks:
-        if before * ranks // total == rank:
+        if min(before * ranks // total, ranks - 1) == rank:
             mine.append(check)
         before += check.size
     return mine
@@ -167,3 +167,17 @@ class Verification:
         trace: TracebackType | None,
     ) -> None:
         self._pool.shutdown(wait=kind is None, cancel_futures=True)
+
+
+def verification(
+    folder: Path, files: Sequence[TensorFile], mode: Verify, beat: Beat | None = None
+) -> Verification:
+    """Begin to verify this rank's part of a folder, beside its loading. Raises as checks_for."""
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    checks = share_of(checks_for(folder, files, mode), rank, ranks)
+    # A CRC is computed as fast as disks read. The digests of whole files are slower, and there a
+    # machine with many cores helps.
+    slow = any(check.algorithm not in ("crc32", "git") for check in checks)
+    threads = min(_MOST_THREADS, cpus().threads(ranks) // 4) if slow else 1
+    return Verification(checks, threads, beat)

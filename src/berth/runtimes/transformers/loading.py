@@ -14,7 +14,11 @@ from transformers.utils import import_utils
 from transformers.utils import logging as transformers_logging
 
 from berth.engine.placement import choose_device, choose_dtype
-from berth.models.config_files import model_layout
+from berth.models.config import ConfigError
+from berth.models.config_files import load_hf_config, model_layout
+from berth.models.weights.hf import open_files
+from berth.models.weights.names import embedding_name
+from berth.models.weights.verify import verification
 from berth.protocol.config import EngineConfig
 
 # Where configurations keep how many tokens of context the model was trained for.
@@ -31,10 +35,16 @@ _POSITIONS = 2048  # of models that name no number: ALiBi, recurrent ones
 Progress = Callable[[int, int], None]  # (bytes so far, bytes in all)
 
 
-def load_model(config: EngineConfig, progress: Progress) -> Any:
+def load_model(
+    config: EngineConfig, progress: Progress, beat: Callable[[], None] | None = None
+) -> Any:
     """The PreTrainedModel of `config.model`, in evaluation mode, its generation defaults cleared.
 
+    Args:
+        beat: called from other threads for each part of a file whose checksum was taken.
+
     Raises:
+        WeightError: a file is missing, torn or damaged.
         ValueError: the folder holds no safetensors, needs code that the owner does not trust, or
             asks for what this machine cannot do; says which.
         OSError: a file is missing, as transformers says it.
@@ -61,14 +71,29 @@ def load_model(config: EngineConfig, progress: Progress) -> Any:
             "device_map": config.device_map,
             "max_memory": _gpu_memory(config.memory_fraction),
         }
-    total = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    with _Watched(total, progress):
-        model = _read(folder, {k: value for k, value in settings.items() if value is not None})
+    given = {k: value for k, value in settings.items() if value is not None}
+    files = list(open_files(folder, _expected(folder))[0].values())
+    total = sum(file.path.stat().st_size for file in files)
+
+    with verification(folder, files, config.verify, beat) as verifying:
+        with _Watched(total, progress):
+            model = _read(folder, given)
+        verifying.finish()
+    for file in files:
+        file.close()
     # A folder's own defaults (temperature, penalties) must not reach into requests, which name all
     # that they want.
     no_defaults: Callable[[], object] = transformers.GenerationConfig
     model.generation_config = no_defaults()
     return model.eval()
+
+
+def _expected(folder: Path) -> str:
+    """A tensor that the folder should have, where no file can say: for a sentence. Or empty."""
+    try:
+        return embedding_name(load_hf_config(folder))
+    except ConfigError:  # another architecture than the native engine's
+        return ""
 
 
 def _read(folder: Path, settings: dict[str, Any]) -> Any:

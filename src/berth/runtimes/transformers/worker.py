@@ -57,7 +57,7 @@ def _load(config: EngineConfig, link: Link) -> tuple[Core, Ready, bool]:
             told = now
             link.send(Loading(0, done, max(total, 1)))
 
-    loaded = load_model(config, progress)
+    loaded = load_model(config, progress, link.pulse.beat)
     model = CausalModel(loaded, link.pulse.beat)
     positions = positions_of(loaded.config, config.max_model_len)
     abilities = probe(model)
