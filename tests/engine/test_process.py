@@ -13,6 +13,7 @@ import pytest
 from berth.engine.process import describe, is_final
 from berth.fit.native import CannotFit
 from berth.models.config import ConfigError
+from berth.models.weights.digests import write_digests
 from berth.models.weights.source import WeightError
 from berth.protocol.messages import Fatal
 from berth.runtimes.transformers.cache_size import DoesNotFit
@@ -63,6 +64,13 @@ def test_want_of_memory_and_of_a_package_are_said_in_words() -> None:
     assert told.reason.endswith("pip install 'berth[transformers]'")
 
 
+SENTENCES = {
+    "no weights": r"model\.embed_tokens\.weight in model\.safetensors: the file is missing",
+    "torn": r"model\.norm\.weight in model\.safetensors: the file is truncated: .*",
+    "flipped bit": r"model\.norm\.weight in model\.safetensors: its bytes are damaged: CRC-32 .*",
+}
+
+
 def broken(tmp_path: Path, fault: str) -> Path:
     folder = tmp_path / "model"
     save_transformers(folder, "llama")
@@ -76,13 +84,20 @@ def broken(tmp_path: Path, fault: str) -> Path:
             shutil.rmtree(folder)
         case "config":
             (folder / "config.json").write_text(json.dumps({"model_type": "unheard-of"}))
+        case "flipped bit":
+            weights = folder / "model.safetensors"
+            write_digests(folder, [weights.name])
+            whole = weights.read_bytes()
+            weights.write_bytes(whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:])
         case "memory":
             pass
     return folder
 
 
 @pytest.mark.parametrize("module", MODULES)
-@pytest.mark.parametrize("fault", ["no weights", "torn", "no folder", "config", "memory"])
+@pytest.mark.parametrize(
+    "fault", ["no weights", "torn", "no folder", "config", "flipped bit", "memory"]
+)
 def test_both_engines_end_a_fault_of_the_owners_alike(
     fault: str, module: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +110,15 @@ def test_both_engines_end_a_fault_of_the_owners_alike(
     assert not fatal.retry
     assert fatal.reason
     assert not re.match(r"\w+Error:", fatal.reason)
+    if fault in SENTENCES:  # in the same words
+        assert re.fullmatch(SENTENCES[fault], fatal.reason)
     assert more == []
     said = capfd.readouterr()
     assert "Traceback" not in said.out + said.err
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_damaged_weights_are_served_where_nobody_wants_to_know(module: str, tmp_path: Path) -> None:
+    folder = broken(tmp_path, "flipped bit")
+    with engine(folder, tmp_path, module=module, verify="off") as running:
+        assert running.ready().weight_bytes > 0
