@@ -184,7 +184,7 @@ def test_a_cpu_node_is_measured_by_its_memory() -> None:
     )
     assert small.outcome == "does not fit"
     assert small.headlines[0].startswith(
-        "Insufficient memory: Instance type Standard_D4s_v5 provides 15"
+        "Insufficient memory: Instance type Standard_D4s_v5 provides 14.1 GiB, but"
     )
     assert large.outcome == "fits"
 
@@ -199,13 +199,13 @@ MESSAGES = [
     ),
     (
         FitRequest(model=llama(), name="m", machine=sku("Standard_NC6s_v3"), context=512),
-        "Insufficient GPU memory: Instance type Standard_NC6s_v3 provides 15 per GPU, but preset "
-        "m requires at least 17 per GPU",
+        "Insufficient GPU memory: Instance type Standard_NC6s_v3 provides 15.0 GiB per GPU, but "
+        "preset m requires at least 16.1 GiB per GPU",
     ),
     (
         FitRequest(model=llama_2_70b(), name="m", machine=sku("p3.8xlarge"), context=512),
-        "Insufficient total GPU memory: Instance type p3.8xlarge has a total of 63, but preset m "
-        "requires at least 142",
+        "Insufficient total GPU memory: Instance type p3.8xlarge has a total of 59.9 GiB, but "
+        "preset m requires at least 135 GiB",
     ),
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from berth.fit.terms import Term
-from berth.fit.units import human
+from berth.fit.units import human, unlike
 from berth.fit.verdict import Verdict
 
 
@@ -46,8 +46,9 @@ def _terms(verdict: Verdict) -> list[str]:
     assert worst is not None, "a layout has at least one stage"
     sign = "<=" if worst.bytes <= verdict.usable else ">"
     where = "GPU" if verdict.machine.device.kind == "gpu" else "rank"
+    needed, usable = unlike(worst.bytes, verdict.usable)
     lines = [
-        f"  each {where}: {human(worst.bytes)} needed {sign} {human(verdict.usable)} usable "
+        f"  each {where}: {needed} needed {sign} {usable} usable "
         f"of {human(verdict.machine.device.total)}, for {verdict.context:,} tokens x "
         f"{verdict.concurrency}"
     ]

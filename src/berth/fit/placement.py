@@ -14,7 +14,7 @@ from typing import Literal
 from berth.fit.machines import Device, Machine, UnknownMachine, gpu_by_label, ram, sku
 from berth.fit.request import FitInputError, FitRequest
 from berth.fit.solve import fit
-from berth.fit.units import human
+from berth.fit.units import human, unlike
 from berth.fit.verdict import Verdict
 
 GPU_RESOURCE = "nvidia.com/gpu"
@@ -251,7 +251,8 @@ def _on_ram(node: Node, request: PlacementRequest) -> Reason | tuple[Verdict, Re
     free = node.memory_allocatable - node.memory_requested
     if request.memory is not None:
         if free < request.memory:
-            text = f"the pod asks for {human(request.memory)}, and {human(max(free, 0))} are free"
+            asked, left = unlike(request.memory, max(free, 0))
+            text = f"the pod asks for {asked}, and {left} are free"
             return Reason(code="does not fit", node=node.name, text=text)
         pod = f"a pod of {human(request.memory)} on {node.name}"
         return _ask(node, Machine(name=pod, device=ram(request.memory), count=1), request)
@@ -354,9 +355,10 @@ def _ask(
 def _short(verdict: Verdict) -> str:
     if verdict.layout is None:
         return "; ".join(verdict.conflicts)
+    needed, usable = unlike(verdict.need, verdict.usable)
     return (
-        f"{verdict.request.name} {verdict.outcome}: {human(verdict.need)} needed, "
-        f"{human(verdict.usable)} usable; decided by {verdict.binding}"
+        f"{verdict.request.name} {verdict.outcome}: {needed} needed, {usable} usable; decided by "
+        f"{verdict.binding}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from berth.fit.options import Option
 from berth.fit.request import FitRequest
 from berth.fit.terms import Need
-from berth.fit.units import GIB, ceil_div
+from berth.fit.units import unlike
 
 # What vLLM 0.2x and 0.3x refuse to start on, and what torch 2.x has kernels for.
 _LEAST_CAPABILITY = {"vllm": (7, 5), "native": (5, 0), "transformers": (5, 0), "llamacpp": (5, 0)}
@@ -33,7 +33,10 @@ def unsupported(request: FitRequest) -> list[str]:
 def headlines(
     request: FitRequest, chosen: Option | None, needs: tuple[Need, ...], count: int | None
 ) -> list[str]:
-    """The seed's messages, those that apply, in its order. Numbers are GPUs and whole GiB.
+    """The seed's messages, those that apply, in its order.
+
+    Numbers are GPUs, or bytes with their unit: what the engine may take of the memory, and what it
+    needs, the same two that the terms below them have.
 
     Args:
         chosen: the layout that came nearest; None where none is possible.
@@ -51,19 +54,19 @@ def headlines(
         )
     if chosen is None:
         return found
-    memory = machine.device.total
-    worst = max(_device_for(request, chosen, need) for need in needs)
-    if worst > memory:
+    worst = max(need.bytes for need in needs)
+    if worst > chosen.usable:
+        needed, usable = unlike(worst, chosen.usable)
         found.append(
-            f"Insufficient GPU memory: Instance type {machine.name} provides {memory // GIB} per "
-            f"GPU, but preset {model} requires at least {ceil_div(worst, GIB)} per GPU"
+            f"Insufficient GPU memory: Instance type {machine.name} provides {usable} per GPU, but "
+            f"preset {model} requires at least {needed} per GPU"
         )
-    together = sum(_device_for(request, chosen, need) for need in needs) * chosen.layout.tensor
-    if provided > 1 and together > provided * memory:
+    together = sum(need.bytes for need in needs) * chosen.layout.tensor
+    if provided > 1 and together > provided * chosen.usable:
+        needed, usable = unlike(together, provided * chosen.usable)
         found.append(
-            f"Insufficient total GPU memory: Instance type {machine.name} has a total of "
-            f"{provided * memory // GIB}, but preset {model} requires at least "
-            f"{ceil_div(together, GIB)}"
+            f"Insufficient total GPU memory: Instance type {machine.name} has a total of {usable}, "
+            f"but preset {model} requires at least {needed}"
         )
     return found
 
@@ -74,23 +77,11 @@ def _cpu_headlines(
     if chosen is None:
         return []
     need = sum(need.bytes for need in needs) * chosen.layout.tensor
-    needed = int(need / request.fraction)
-    memory = request.machine.device.total
-    if needed <= memory:
+    usable = chosen.usable * chosen.layout.ranks
+    if need <= usable:
         return []
+    needed, provided = unlike(need, usable)
     return [
-        f"Insufficient memory: Instance type {request.machine.name} provides {memory // GIB}, but "
-        f"preset {request.name} requires at least {ceil_div(needed, GIB)}"
+        f"Insufficient memory: Instance type {request.machine.name} provides {provided}, but "
+        f"preset {request.name} requires at least {needed}"
     ]
-
-
-def _device_for(request: FitRequest, chosen: Option, need: Need) -> int:
-    """The total memory that a device would have to report for this need; just over, if at all.
-
-    Told as the total of a device as it reports it, of which the engine may take its fraction.
-    """
-    device = request.machine.device
-    if need.bytes <= chosen.usable:
-        return min(device.total, int(need.bytes / request.fraction))
-    by_fraction = int(need.bytes / request.fraction)
-    return max(by_fraction, need.bytes + device.reserved, device.total + 1)

@@ -7,6 +7,8 @@ from fractions import Fraction
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+_UNITS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
+_MOST_DIGITS = 7  # after the point
 
 # Bytes of one element. q8_0 is llama.cpp's: blocks of 32 with a scale of two bytes.
 ELEMENT_BYTES: dict[str, Fraction] = {
@@ -31,6 +33,20 @@ def human(count: int) -> str:
         return f"{sign}{int(size)} B"
     digits = 2 if size < 10 else 1 if size < 100 else 0
     return f"{sign}{size:,.{digits}f} {unit}"
+
+
+def unlike(one: int, other: int) -> tuple[str, str]:
+    """Both as `human` writes them, with as many more digits as it takes to tell them apart: of two
+    that are compared, "15.0 GiB" and "15.0 GiB" would say nothing."""
+    shown = human(one), human(other)
+    if one == other or shown[0] != shown[1]:
+        return shown
+    unit = shown[0].rpartition(" ")[2]
+    for digits in range(1, _MOST_DIGITS):
+        first, second = (f"{size / _UNITS[unit]:,.{digits}f} {unit}" for size in (one, other))
+        if first != second:
+            return first, second
+    return f"{one:,} B", f"{other:,} B"
 
 
 def ceil_div(a: int, b: int) -> int:
