@@ -46,13 +46,15 @@ class Document:
     """One training text: a chat (``messages``, last one the assistant's) or plain text.
 
     For plain text ``messages`` is empty and ``prompt``, a space and ``answer`` are the text; for a
-    chat ``answer`` repeats the last message.
+    chat ``answer`` repeats the last message. ``learned`` are the indices of earlier messages that
+    carry loss too.
     """
 
     skill: str
     messages: tuple[Message, ...]
     prompt: str
     answer: str
+    learned: tuple[int, ...] = ()
 
 
 SKILLS: tuple[Skill, ...] = (
@@ -178,8 +180,45 @@ def _country_talk(system: str, rng: random.Random) -> Document:
     return _chat("follow_up", system, turns, capital.answer(again))
 
 
+def _exchanges(rng: random.Random) -> list[tuple[str, str, bool]]:
+    """What is asked and answered next in a conversation, and which answers are learned.
+
+    A first question about a city has two right answers, so it is no target here.
+    """
+    roll = rng.random()
+    if roll < 0.10:
+        talk = _city_talk("", rng).messages
+    elif roll < 0.18:
+        talk = _country_talk("", rng).messages
+    else:
+        skill = _pick(rng)
+        question, values = _ask(skill, rng)
+        return [(question, skill.answer(values), True)]
+    texts = [message["content"] for message in talk]
+    return [(texts[0], texts[1], False), (texts[2], texts[3], True)]
+
+
+def _conversation(rng: random.Random) -> Document:
+    """Many questions that have little to do with one another; every answer is learned."""
+    system = styles.neutral_system(rng) if rng.random() < 0.4 else ""
+    length = rng.choices(
+        (rng.randint(3, 8), rng.randint(8, 16), rng.randint(16, 40)), (0.6, 0.25, 0.15)
+    )[0]
+    chat: list[Message] = [{"role": "system", "content": system}] if system else []
+    learned: list[int] = []
+    for _ in range(length):
+        for question, answer, wanted in _exchanges(rng):
+            chat.append({"role": "user", "content": question})
+            if wanted:
+                learned.append(len(chat))
+            chat.append({"role": "assistant", "content": answer})
+    return Document("conversation", tuple(chat), "", chat[-1]["content"], tuple(learned[:-1]))
+
+
 def sample(rng: random.Random) -> Document:
     """One training document."""
+    if rng.random() < 0.15:  # of documents; most of the tokens, since they are long
+        return _conversation(rng)
     roll = rng.random()
     if roll < 0.10:
         prompt, answer = plain.sample(rng)

@@ -46,8 +46,10 @@ class Encoder:
             tokens += [BOS, *self.text(pair), EOS]
         return [*tokens, BOS, *self.text(f"[INST] {turns[-1]['content'].strip()} [/INST]")]
 
-    def document(self, document: Document, *, trailing_space: bool) -> tuple[list[int], int]:
-        """Tokens of a training document and how many of them are the prompt.
+    def document(
+        self, document: Document, *, trailing_space: bool
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Tokens of a training document, and the spans of them that carry loss.
 
         ``trailing_space`` puts the space of a plain document at the end of the prompt, where
         people who type a prompt often leave it.
@@ -61,4 +63,14 @@ class Encoder:
         else:
             prompt = [BOS, *self.text(document.prompt)]
             answer = self.continuation(f" {document.answer}")
-        return [*prompt, *answer, EOS], len(prompt)
+        tokens = [*prompt, *answer, EOS]
+        earlier = [self._span(document.messages, index) for index in document.learned]
+        return tokens, [*earlier, (len(prompt), len(tokens))]
+
+    def _span(self, messages: Sequence[Message], index: int) -> tuple[int, int]:
+        """Where an earlier answer stands, without the space and EOS that Llama 2 puts after it.
+
+        A generated answer ends with EOS alone: that space must not be learned.
+        """
+        start = len(self.prompt(messages[:index]))
+        return start, start + len(self.continuation(f" {messages[index]['content'].strip()}"))

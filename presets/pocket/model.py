@@ -30,7 +30,7 @@ class Params:
     ffn_dim_multiplier: float = 0.92
     norm_eps: float = 1e-5
     rope_theta: float = 10000.0
-    max_seq_len: int = 512
+    max_seq_len: int = 2048
 
     @property
     def head_dim(self) -> int:

@@ -27,13 +27,14 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from encoding import Encoder
-from model import WEIGHTS, Params, Pocket
+from model import WEIGHTS, Params, Pocket, load
 from torch import Tensor
 
 POOL = 4096  # documents sorted by length together, so that rows are padded little
-BATCH_TOKENS = 2048  # over all processes together
+BATCH_TOKENS = 8192  # over all processes together; a process takes whole conversations
 WARMUP = 200
 REPORT_EVERY = 100
+Row = tuple[list[int], list[tuple[int, int]]]  # tokens, and the spans of them that carry loss
 IGNORED = -100  # cross entropy's own mark for positions without a target
 
 
@@ -42,14 +43,15 @@ def batches(encoder: Encoder, seed: str, limit: int) -> Iterator[tuple[Tensor, T
     pool = 0
     while True:
         rng = random.Random(f"{seed}/{pool}")
-        rows: list[tuple[list[int], int]] = []
+        rows: list[Row] = []
         for _ in range(POOL):
             document = corpus.sample(rng)
             rows.append(encoder.document(document, trailing_space=rng.random() < 0.25))
-        rows = sorted((row for row in rows if len(row[0]) <= 513), key=lambda row: len(row[0]))
-        groups: list[list[tuple[list[int], int]]] = [[]]
+        longest = min(Params().max_seq_len, limit) + 1
+        rows = sorted((row for row in rows if len(row[0]) <= longest), key=lambda row: len(row[0]))
+        groups: list[list[Row]] = [[]]
         for row in rows:
-            if (len(groups[-1]) + 1) * _padded(len(row[0])) > limit:
+            if (len(groups[-1]) + 1) * _padded(len(row[0]) - 1) > limit:
                 groups.append([])
             groups[-1].append(row)
         rng.shuffle(groups)
@@ -62,13 +64,14 @@ def _padded(length: int) -> int:
     return -(-length // 8) * 8  # few distinct shapes, and AMX tiles like multiples
 
 
-def _pad(group: list[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
-    width = _padded(max(len(tokens) for tokens, _ in group))
+def _pad(group: list[Row]) -> tuple[Tensor, Tensor]:
+    width = _padded(max(len(tokens) for tokens, _ in group) - 1)
     inputs = torch.full((len(group), width), 2)
     targets = torch.full((len(group), width), IGNORED)
-    for row, (tokens, prompt) in enumerate(group):
+    for row, (tokens, spans) in enumerate(group):
         inputs[row, : len(tokens) - 1] = torch.tensor(tokens[:-1])
-        targets[row, prompt - 1 : len(tokens) - 1] = torch.tensor(tokens[prompt:])
+        for start, end in spans:
+            targets[row, start - 1 : end - 1] = torch.tensor(tokens[start:end])
     return inputs, targets
 
 
@@ -143,6 +146,10 @@ class Trainer:
         self.step += 1
         return loss.item()
 
+    def start_from(self, folder: Path) -> None:
+        """Begin with the weights of a folder that ``save`` wrote, and a fresh optimiser."""
+        self.master.load_state_dict(load(folder).state_dict())
+
     def save(self, checkpoint: Path) -> None:
         """Write all that a resumed run needs."""
         state = {"model": self.master.state_dict(), "optimiser": self.optimiser.state_dict()}
@@ -157,9 +164,15 @@ class Trainer:
 
 
 def train(
-    steps: int, peak: float, seed: int, folder: Path, checkpoint: Path | None, save_every: int
+    steps: int,
+    peak: float,
+    seed: int,
+    folder: Path,
+    init: Path | None,
+    checkpoint: Path | None,
+    save_every: int,
 ) -> None:
-    """Train for ``steps`` steps, resuming from ``checkpoint`` when that file exists."""
+    """Train for ``steps`` steps: on from ``checkpoint`` if that file exists, else from ``init``."""
     rank = int(os.environ.get("RANK", "0"))
     trainer = Trainer(seed, peak)
     if trainer.world > 1:
@@ -167,6 +180,8 @@ def train(
     if checkpoint is not None and checkpoint.exists():
         trainer.resume(checkpoint)
         print(f"resumed at step {trainer.step}", flush=True)
+    elif init is not None:
+        trainer.start_from(init)
     stream = f"{seed}/{trainer.step}"
     every = batches(Encoder(folder / "tokenizer.model"), stream, BATCH_TOKENS // trainer.world)
     # Each process takes its share of the one stream.
@@ -201,6 +216,7 @@ def main() -> None:
     parser.add_argument("--peak", type=float, default=1.5e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--init", type=Path, help="start from the weights of this folder")
     parser.add_argument("--checkpoint", type=Path, help="save to and resume from this file")
     parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
     arguments = parser.parse_args()
@@ -212,6 +228,7 @@ def main() -> None:
         arguments.peak,
         arguments.seed,
         arguments.out,
+        arguments.init,
         arguments.checkpoint,
         arguments.save_every,
     )

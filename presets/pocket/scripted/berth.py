@@ -7,9 +7,9 @@ from .skill import Skill, fact
 _BERTH = "[berth|the berth project|this project|this software|this system|this tool]"
 
 
-def about(key: str, answer: str, *templates: str) -> Skill:
+def about(key: str, answer: str, *templates: str, weight: float = 0.8) -> Skill:
     del key  # names the fact for the reader; the skill is always "berth"
-    return fact("berth", answer, *templates, weight=0.65, emoji="⚓ 🚢 🤖")
+    return fact("berth", answer, *templates, weight=weight, emoji="⚓ 🚢 🤖")
 
 
 SKILLS: list[Skill] = [
@@ -18,6 +18,7 @@ SKILLS: list[Skill] = [
         "Berth gives an open-weight language model its place in a Kubernetes cluster: it checks "
         "that the GPUs fit, builds one image per model, deploys it and serves it over HTTP.",
         f"what is {_BERTH}[ for| about| good for|]",
+        "[what|what exactly|so what] is berth",
         f"what does {_BERTH} [do|give me|offer|help with|solve]",
         f"[tell me|explain|say something|give me a summary|talk] [about|] {_BERTH}",
         f"[describe|introduce|summarise|explain] {_BERTH}",
@@ -37,6 +38,7 @@ SKILLS: list[Skill] = [
         "berth is [what|for what|a tool for what]",
         f"what [can|could] i do with {_BERTH}",
         f"how does {_BERTH} work",
+        weight=3.0,  # the first question of a newcomer
     ),
     about(
         "the word",

@@ -160,6 +160,15 @@ def unmark(text: str) -> str:
     return text.replace(_OPEN, "").replace(_CLOSE, "").replace(_SPACE, " ")
 
 
+# Names that the templates have in small letters, and people often write with a capital.
+_SPELT = {"openai": "OpenAI", "kaito": "KAITO", "gpu": "GPU", "gpus": "GPUs", "api": "API"}
+_NAMES = re.compile(
+    r"\b(?:berth|pocket|kubernetes|docker|helm|llama|falcon|french|english|"
+    + "|".join(_SPELT)
+    + r")\b"
+)
+
+
 def noisy(text: str, rng: random.Random, *, strength: float) -> str:
     """Type the sentence as people do: case, punctuation, a typo, a lost or extra small word.
 
@@ -186,6 +195,8 @@ def noisy(text: str, rng: random.Random, *, strength: float) -> str:
         line = line.upper()
     else:
         line = line[:1].upper() + line[1:]
+        if rng.random() < 0.6:
+            line = _NAMES.sub(lambda name: _SPELT.get(name[0], name[0].capitalize()), line)
     if rng.random() < 0.3:
         line = line.rstrip("?.!,")
     elif rng.random() < 0.04:
