@@ -56,12 +56,13 @@ COPY presets presets
 RUN python3 install_code.py --into /opt/berth
 
 @begin weights@
-# The weights again, now as the engine will read them: every tensor's place, shape and dtype.
+# The weights again, now as the engine will read them: every tensor's place, shape and dtype, and a
+# checksum of each, which every start of the image holds them to.
 FROM code AS checked
 COPY --from=found /found.json /found.json
 RUN --mount=type=bind,from=weights,target=/weights \
     /opt/berth/venv/bin/python verify_weights.py --weights /weights --found /found.json \
-    --out /weights.json
+    --out /weights.json --digests /berth-digests.json
 
 @end weights@
 FROM ${BASE_IMAGE}
@@ -84,6 +85,7 @@ COPY --from=code /opt/berth/built-in /opt/berth/code/presets
 COPY --from=code /opt/berth/code /opt/berth/code
 @begin weights@
 COPY --from=checked --chmod=0644 /weights.json /opt/berth/weights.json
+COPY --from=checked --chmod=0644 /berth-digests.json @home@/weights/
 @end weights@
 @launcher@
 ENV PATH=@path@/opt/berth/code/bin:/opt/berth/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from berth.cli.served_model import holds_files
+from berth.models.weights.folder import open_weights
+from berth.models.weights.source import WeightError
+from berth.models.weights.verify import Verification, checks_for
 from e2e.berth_server import ROOT, free_port
 from images.checkout import write_huggingface, write_meta
 
@@ -88,6 +94,50 @@ def test_pocket_is_found_whole() -> None:
     assert about["layout"] == "meta"
     assert isinstance(about["bytes"], int)
     assert about["bytes"] > 5_000_000
+
+
+def step(tmp_path: Path, weights: Path, files: list[str], model: str = "pocket") -> int:
+    """verify_weights.py as a build runs it; its exit code."""
+    found = tmp_path / "found.json"
+    found.write_text(json.dumps({"model": model, "files": files}))
+    outs = (f"--out={tmp_path / 'out.json'}", f"--digests={tmp_path / 'berth-digests.json'}")
+    command = [sys.executable, verify_weights.__file__, f"--weights={weights}", f"--found={found}"]
+    return subprocess.run([*command, *outs], check=False, capture_output=True).returncode
+
+
+def test_an_image_keeps_the_digests_of_what_went_into_it(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(ROOT / "presets/pocket/weights", weights)
+    assert step(tmp_path, weights, sorted(path.name for path in weights.iterdir())) == 0
+    digests = json.loads((tmp_path / "berth-digests.json").read_text())
+    assert {"params.json", "tokenizer.model"} <= digests["files"].keys()
+    shutil.copy(tmp_path / "berth-digests.json", weights)  # as the image has it
+    with closing(open_weights(weights)) as source:
+        with Verification(checks_for(weights, source.files, "full"), threads=1) as verifying:
+            verifying.finish()
+        (weights / "tokenizer.model").write_bytes(b"other")
+        with Verification(checks_for(weights, source.files, "full"), threads=1) as verifying:
+            with pytest.raises(WeightError, match=r"tokenizer\.model: it is damaged"):
+                verifying.finish()
+
+
+def test_damaged_weights_go_into_no_image(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(ROOT / "presets/pocket/weights", weights)
+    file = weights / "consolidated.00.pth"
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    assert step(tmp_path, weights, ["consolidated.00.pth"]) == 1
+
+
+def test_an_image_without_weights_has_digests_of_nothing(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    assert step(tmp_path, tmp_path / "weights", []) == 0
+    assert json.loads((tmp_path / "berth-digests.json").read_text())["files"] == {}
+    assert not holds_files(tmp_path / "weights")
+    shutil.copy(tmp_path / "berth-digests.json", tmp_path / "weights")
+    assert not holds_files(tmp_path / "weights")
 
 
 def test_extras_lead_to_extras() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from berth.models.weights.digests import NAME as DIGESTS
 from berth.presets.catalogue import Preset, PresetError, find_preset
 from berth.presets.resolve import ResolvedModel, locate, resolve_model
 
@@ -40,8 +41,10 @@ def find_model(model: str | None, weights: str | None) -> ResolvedModel:
 
 
 def holds_files(folder: Path) -> bool:
-    """Whether there is anything but the note that images have in the place of weights."""
-    return folder.is_dir() and any(path.suffix != ".txt" for path in folder.iterdir())
+    """Whether there is anything but what images without weights have in their place."""
+    return folder.is_dir() and any(
+        path.suffix != ".txt" and path.name != DIGESTS for path in folder.iterdir()
+    )
 
 
 def same_model(name: str, other: str) -> bool:
