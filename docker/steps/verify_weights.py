@@ -14,16 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from berth.images.weight_files import WeightsMissing, check_weights, needed_names
 from berth.models.config import ConfigError
 from berth.models.config_files import model_layout
 from berth.models.weights.digests import DigestError, make_digests
-from berth.models.weights.files import TensorFile
-from berth.models.weights.folder import open_weights
-from berth.models.weights.hf import open_files
+from berth.models.weights.folder import open_weight_files, open_weights
 from berth.models.weights.names import tensor_shapes
 from berth.models.weights.source import WeightError
 from berth.models.weights.verify import Verification, checks_for
@@ -59,13 +57,11 @@ def main() -> int:
 def verified(folder: Path, model: str) -> dict[str, object]:
     """Layout and bytes. Raises what is wrong with the folder."""
     size = check_weights(folder, _preset(model)).total_bytes
-    files: Sequence[TensorFile]
     if engine_of_folder(folder, "auto", quantise=False) == "native":
-        source = open_weights(folder)
-        source.check(tensor_shapes(source.config))
-        files = source.files
-    else:  # its own loader knows which tensors there should be
-        files = list(open_files(folder, "")[0].values())
+        with closing(open_weights(folder)) as source:
+            source.check(tensor_shapes(source.config))
+    # Another engine's model: its own loader knows which tensors there should be.
+    files = open_weight_files(folder)
     with Verification(checks_for(folder, files, "auto"), threads=1) as verifying:
         verifying.finish()
     return {"layout": model_layout(folder), "bytes": size}

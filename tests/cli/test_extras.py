@@ -26,6 +26,7 @@ CALLS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "pull": (["pocket"], ("server",)),
     "build": (["--list"], ("server",)),
     "presets": ([], ()),
+    "verify": ([POCKET], ("engine",)),
     "convert": ([POCKET, "TARGET"], ("engine",)),
     "bench": (["http://127.0.0.1:9"], ()),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from berth.cli.pull import pull
+from berth.models.weights.digests import NAME, known_digests
 from presets.fake_hub import REPOSITORY, FakeHub, commit_of, serve
 
 
@@ -58,3 +61,20 @@ def test_a_wrong_name_is_a_usage_error() -> None:
     result = run("lama-2-7b")
     assert result.exit_code == 2
     assert "did you mean llama-2-7b" in result.stderr
+
+
+def test_what_was_pulled_has_digests_beside_it(hub: FakeHub) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(8)
+    hub.add_commit({"config.json": b"{}", "model.safetensors": content})
+    result = run(REPOSITORY, "--mirror", hub.url)
+    assert result.exit_code == 0, result.output
+    known = known_digests(Path(result.stdout.strip()))
+    assert known["model.safetensors"].tensors == {"a": zlib.crc32(bytes(8))}
+    assert known["config.json"].value == f"{zlib.crc32(b'{}'):08x}"
+
+
+def test_a_file_that_is_no_safetensors_gets_none_and_that_is_said(hub: FakeHub) -> None:
+    result = run(REPOSITORY, "--mirror", hub.url)
+    assert "no digests were written beside the files: model.safetensors is no" in result.stderr
+    assert not (Path(result.stdout.strip()) / NAME).exists()

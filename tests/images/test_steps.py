@@ -116,9 +116,12 @@ def test_an_image_keeps_the_digests_of_what_went_into_it(tmp_path: Path) -> None
         with Verification(checks_for(weights, source.files, "full"), threads=1) as verifying:
             verifying.finish()
         (weights / "tokenizer.model").write_bytes(b"other")
-        with Verification(checks_for(weights, source.files, "full"), threads=1) as verifying:
-            with pytest.raises(WeightError, match=r"tokenizer\.model: it is damaged"):
-                verifying.finish()
+        checks = checks_for(weights, source.files, "full")
+    with (
+        pytest.raises(WeightError, match=r"tokenizer\.model: it is damaged"),
+        Verification(checks, threads=1) as verifying,
+    ):
+        verifying.finish()
 
 
 def test_damaged_weights_go_into_no_image(tmp_path: Path) -> None:

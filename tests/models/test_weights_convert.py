@@ -17,6 +17,7 @@ from berth.models.weights.convert import (
     rotary_halves,
     rotary_pairs,
 )
+from berth.models.weights.digests import NAME, known_digests, write_digests
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import EMBEDDING, HEAD, tensor_shapes
 from berth.models.weights.source import WeightError
@@ -232,3 +233,30 @@ def test_the_same_tensors_in_both_layouts_differ_only_in_rotation(tmp_path: Path
     for name, tensor in contents(tmp_path / "hf").items():
         rotary = name.endswith(("q_proj.weight", "k_proj.weight"))
         assert tensor.equal(tensors[name]) is not rotary, name
+
+
+@pytest.mark.parametrize("layout", ["meta", "hf"])
+def test_a_damaged_source_ends_the_conversion_and_leaves_no_model(
+    layout: str, tmp_path: Path
+) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    if layout == "meta":
+        write_meta(src, tiny_config())
+        file, configuration = src / "consolidated.00.pth", "config.json"
+    else:
+        write_hf(src, tiny_config())
+        file, configuration = src / "model.safetensors", "params.json"
+        write_digests(src, [file.name])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:200_000] + bytes([whole[200_000] ^ 8]) + whole[200_001:])
+    with pytest.raises(WeightError, match="its bytes are damaged"):
+        (convert_meta_to_hf if layout == "meta" else convert_hf_to_meta)(src, dst)
+    assert not (dst / configuration).exists()
+
+
+def test_what_was_converted_to_hugging_faces_layout_has_digests(tmp_path: Path) -> None:
+    write_meta(tmp_path / "src", tiny_config())
+    convert_meta_to_hf(tmp_path / "src", tmp_path / "dst")
+    (digest,) = known_digests(tmp_path / "dst").values()
+    assert digest.source == NAME
+    assert "model.norm.weight" in digest.tensors

@@ -41,6 +41,11 @@ _COMMANDS = {
     "pull": _Command("berth.cli.pull", "Download a model's weights.", ("server",)),
     "build": _Command("berth.cli.build", "Build a model's container image.", ("server",)),
     "presets": _Command("berth.cli.presets", "List the catalogue of models, or show one."),
+    "verify": _Command(
+        "berth.cli.verify",
+        "Hold a model's files to their checksums.",
+        ("engine",),
+    ),
     "convert": _Command(
         "berth.cli.convert",
         "Convert weights between Meta's and Hugging Face's layout.",

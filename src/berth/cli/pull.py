@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from berth.models.weights.digests import NAME, DigestError, write_digests
 from berth.presets.catalogue import PresetError
 from berth.presets.hub import HubSettings
 from berth.presets.hub import pull as pull_source
-from berth.presets.hub_files import PullError, Source
+from berth.presets.hub_files import HubFile, PullError, Source, needed_files
 from berth.presets.resolve import locate
 
 
@@ -44,8 +45,22 @@ def pull(model: str, revision: str | None, to: Path | None, mirror: str | None) 
         raise click.UsageError(str(error)) from error
     except PullError as error:
         raise click.ClickException(str(error)) from error
+    _note_digests(done.path)
     click.echo(
         f"{source} at commit {done.commit}: {done.files} files, {done.size / 2**30:.2f} GiB",
         err=True,
     )
     click.echo(done.path)
+
+
+def _note_digests(folder: Path) -> None:
+    """Write down what the files' bytes are, now that they are known to be the hub's: later a
+    damaged tensor can be named, in a sixth of the time that SHA-256 takes.
+    """
+    if not folder.is_dir():  # a GGUF file
+        return
+    names = [path.name for path in folder.iterdir() if path.is_file() and path.name != NAME]
+    try:
+        write_digests(folder, [file.path for file in needed_files([HubFile(n, 0) for n in names])])
+    except (DigestError, OSError) as error:
+        click.echo(f"no digests were written beside the files: {error}", err=True)

@@ -13,6 +13,7 @@ import torch
 
 from berth.models.config import ConfigError, ModelConfig
 from berth.models.config_files import model_layout, to_hf, to_meta
+from berth.models.weights.digests import write_digests
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import (
     EMBEDDING,
@@ -22,6 +23,7 @@ from berth.models.weights.names import (
     tensor_shapes,
 )
 from berth.models.weights.source import WeightSource
+from berth.models.weights.verify import Verification, checks_for
 from berth.models.weights.write import Planned, write_pth, write_safetensors_folder
 
 # What a tokenizer is made of, in either layout; copied where it is there.
@@ -44,7 +46,8 @@ def convert_meta_to_hf(
     An output head that equals the embedding bit for bit is written as tied.
 
     Raises:
-        ConfigError, WeightError: as `open_weights` and `check`; nothing has been written then.
+        ConfigError, WeightError: as `open_weights` and `check`; nothing has been written then. And
+            of a damaged tensor: `dst` is then no model, having no configuration.
         FileExistsError: `dst` is not empty.
     """
     src, dst = Path(src), Path(dst)
@@ -60,7 +63,11 @@ def convert_meta_to_hf(
             name: _planned(source, name, shape, "halves", (0, 0, shape[0]))
             for name, shape in tensor_shapes(config).items()
         }
-        write_safetensors_folder(dst, planned, max_file_bytes)
+        with Verification(checks_for(src, source.files, "auto"), threads=1) as verifying:
+            write_safetensors_folder(dst, planned, max_file_bytes)
+            verifying.finish()
+    tensor_files = [path.name for path in dst.glob("*.safetensors")]
+    write_digests(dst, tensor_files)
     _write_json(dst / "config.json", values)  # last: until then the folder is no model
     return config
 
@@ -73,7 +80,8 @@ def convert_hf_to_meta(src: str | Path, dst: str | Path, shards: int = 1) -> Mod
 
     Raises:
         ConfigError: Meta's layout cannot express the model, or not in so many shards.
-        ConfigError, WeightError: as `open_weights` and `check`; nothing has been written then.
+        ConfigError, WeightError: as `open_weights` and `check`; nothing has been written then. And
+            of a damaged tensor: `dst` is then no model, having no configuration.
         FileExistsError: `dst` is not empty.
     """
     src, dst = Path(src), Path(dst)
@@ -86,14 +94,16 @@ def convert_hf_to_meta(src: str | Path, dst: str | Path, shards: int = 1) -> Mod
         shapes = tensor_shapes(config)
         source.check(shapes)
         _prepare(src, dst)
-        for shard in range(shards):
-            planned = {
-                str(meta_name(name)): _planned(
-                    source, name, shape, "pairs", _cut(name, shape, config, shard, shards)
-                )
-                for name, shape in shapes.items()
-            }
-            write_pth(dst / f"consolidated.{shard:02d}.pth", planned)
+        with Verification(checks_for(src, source.files, "auto"), threads=1) as verifying:
+            for shard in range(shards):
+                planned = {
+                    str(meta_name(name)): _planned(
+                        source, name, shape, "pairs", _cut(name, shape, config, shard, shards)
+                    )
+                    for name, shape in shapes.items()
+                }
+                write_pth(dst / f"consolidated.{shard:02d}.pth", planned)
+            verifying.finish()
     _write_json(dst / "params.json", params)
     return config
 

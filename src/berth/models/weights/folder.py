@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from berth.models.config import ConfigError
 from berth.models.config_files import load_hf_config, model_layout
-from berth.models.weights.hf import SafetensorsSource
+from berth.models.weights.files import TensorFile
+from berth.models.weights.hf import SafetensorsSource, open_files
 from berth.models.weights.meta import MetaSource
+from berth.models.weights.names import embedding_name
 from berth.models.weights.source import WeightSource
 
 
@@ -21,3 +25,22 @@ def open_weights(folder: str | Path) -> WeightSource:
     if model_layout(folder) == "meta":
         return MetaSource(folder)
     return SafetensorsSource(folder, load_hf_config(folder))
+
+
+def open_weight_files(folder: str | Path) -> Sequence[TensorFile]:
+    """The files with tensors of any model, also one that the native engine does not compute.
+
+    Raises: as `open_weights`.
+    """
+    folder = Path(folder)
+    if model_layout(folder) == "meta":
+        return MetaSource(folder).files
+    return list(open_files(folder, expected_tensor(folder))[0].values())
+
+
+def expected_tensor(folder: Path) -> str:
+    """A tensor that a Hugging Face folder should have, to name where no file can say; or empty."""
+    try:
+        return embedding_name(load_hf_config(folder))
+    except ConfigError:  # another architecture than the native engine's
+        return ""

@@ -14,10 +14,8 @@ from transformers.utils import import_utils
 from transformers.utils import logging as transformers_logging
 
 from berth.engine.placement import choose_device, choose_dtype
-from berth.models.config import ConfigError
-from berth.models.config_files import load_hf_config, model_layout
-from berth.models.weights.hf import open_files
-from berth.models.weights.names import embedding_name
+from berth.models.config_files import model_layout
+from berth.models.weights.folder import open_weight_files
 from berth.models.weights.verify import verification
 from berth.protocol.config import EngineConfig
 
@@ -72,7 +70,7 @@ def load_model(
             "max_memory": _gpu_memory(config.memory_fraction),
         }
     given = {k: value for k, value in settings.items() if value is not None}
-    files = list(open_files(folder, _expected(folder))[0].values())
+    files = open_weight_files(folder)
     total = sum(file.path.stat().st_size for file in files)
 
     with verification(folder, files, config.verify, beat) as verifying:
@@ -86,14 +84,6 @@ def load_model(
     no_defaults: Callable[[], object] = transformers.GenerationConfig
     model.generation_config = no_defaults()
     return model.eval()
-
-
-def _expected(folder: Path) -> str:
-    """A tensor that the folder should have, where no file can say: for a sentence. Or empty."""
-    try:
-        return embedding_name(load_hf_config(folder))
-    except ConfigError:  # another architecture than the native engine's
-        return ""
 
 
 def _read(folder: Path, settings: dict[str, Any]) -> Any:
