@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 from app_client import AppClient
@@ -111,13 +112,21 @@ def test_probes_are_quiet(client: AppClient, caplog: pytest.LogCaptureFixture) -
     assert not caplog.records
 
 
+@pytest.fixture
+def kept_logging() -> Iterator[None]:
+    """Handlers and levels as they were, once a test has configured them."""
+    loggers = logging.getLogger(), logging.getLogger("berth")
+    before = [(one, list(one.handlers), one.level) for one in loggers]
+    yield
+    for one, handlers, level in before:
+        one.handlers[:] = handlers
+        one.setLevel(level)
+
+
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_process_logs_to_standard_error_in_its_format(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, log_format: LogFormat
+    capsys: pytest.CaptureFixture[str], kept_logging: None, log_format: LogFormat
 ) -> None:
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(root, "level", root.level)
     configure_logging(log_format)
     logging.getLogger("berth.server").info("hello", extra={"fields": {"port": 5000}})
     try:
@@ -133,3 +142,18 @@ def test_a_process_logs_to_standard_error_in_its_format(
     first, second = (json.loads(line) for line in lines)
     assert (first["message"], first["port"], first["level"]) == ("hello", 5000, "info")
     assert (second["message"], second["error"]) == ("it failed", "ValueError")
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2", "huggingface_hub", "uvicorn.access", "any"])
+def test_no_library_tells_of_its_requests(
+    library: str, capsys: pytest.CaptureFixture[str], kept_logging: None
+) -> None:
+    """Their lines hold whole URLs: the signed address of a gated file, say."""
+    configure_logging("text")
+    logging.getLogger(library).info("GET https://hub/file?signature=secret")
+    logging.getLogger(library).warning("retrying")
+    logging.getLogger("berth.anything").info("ours")
+    told = capsys.readouterr().err
+    assert "secret" not in told
+    assert "retrying" in told
+    assert "ours" in told

@@ -122,8 +122,7 @@ def configure_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    # uvicorn's own start and stop lines repeat ours; its access log would show query strings.
-    logging.getLogger("uvicorn").setLevel(max(level, logging.WARNING))
-    for chatty in ("httpx", "httpcore", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    # Ours alone: what libraries tell of their work may hold whole URLs, with signed queries in
+    # them (httpx, and what huggingface_hub uses in its place), or repeats ours (uvicorn's lines).
+    root.setLevel(max(level, logging.WARNING))
+    logging.getLogger("berth").setLevel(level)
