@@ -354,3 +354,24 @@ def test_a_body_that_nobody_reads_is_waited_for_no_longer_than_that(
         (answer,) = answers(connection, ["POST"])
         connection.sendall(request("/livez"))
         assert answers(connection, ["GET"])[0].status == 200
+
+
+@pytest.mark.parametrize("behind", [1, 5, 40])
+def test_a_client_that_is_gone_is_not_answered_from_its_pipeline(
+    live: LiveServer, service: FakeService, caplog: pytest.LogCaptureFixture, behind: int
+) -> None:
+    service.hold_at = 3
+    connection = connect(live.port)
+    connection.sendall(request("/generate", STREAM) + request("/generate", ASK) * behind)
+    wait_until(lambda: len(service.generations) == 1)
+    assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    connection.close()
+    assert live.loop is not None
+    if behind >= GuardedConnection.MAX_PIPELINED:  # nothing is read, so only writing tells
+        live.loop.call_soon_threadsafe(service.go.set)
+    else:
+        wait_until(lambda: service.generations[0].cancelled)
+    wait_until(lambda: not live.server_connections())
+    wait_until(lambda: live.lifecycle.in_flight == 0)
+    assert len(service.generations) <= 2
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

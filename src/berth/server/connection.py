@@ -52,6 +52,7 @@ class GuardedConnection(HttpToolsProtocol):
     _quiet_bytes = 0  # of reads that brought neither the end of a head nor any of a body
     _lingered_bytes = 0
     _open = 0  # requests that are not answered yet
+    _answering: RequestResponseCycle | None = None  # the first of them
     _clock: TimerHandle | None = None
     # With what the connection ends once all requests are answered; b"" for nothing.
     _last_words: bytes | None = None
@@ -73,6 +74,10 @@ class GuardedConnection(HttpToolsProtocol):
         """Stop the clock, and let go of what holds us in a circle."""
         self._stop_clock()
         self._leaving = True
+        answering = self._answering
+        if answering is not None and not answering.response_complete:
+            answering.disconnected = True  # uvicorn only tells the last of a pipeline
+            answering.message_event.set()
         super().connection_lost(exc)
         self._exit.close, self._exit.is_closing = self._raw.close, self._raw.is_closing
         self.transport = self._raw
@@ -182,6 +187,10 @@ class GuardedConnection(HttpToolsProtocol):
         self.cycle.more_body = False  # also where it was answered before
         self._quiet_bytes = 0
         self._stop_clock()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """The next request's turn, or the end."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 # RFC 9110's `host [":" port]`; what is in brackets is an IPv6 address.
@@ -35,6 +36,7 @@ def _shape(pattern: str) -> str:
     return "[^/]*".join(re.escape(part) for part in pattern.split("*"))
 
 
+@lru_cache(maxsize=64)  # asked of each request, and nearly always of the same few
 def split_host(host: str) -> tuple[str, int | None] | None:
     """A Host header's name (lower case, without a last dot or brackets) and port, if it has one.
 
@@ -66,6 +68,7 @@ def is_loopback(name: str) -> bool:
     return name in _MACHINE_NAMES or name.endswith(".localhost")
 
 
+@lru_cache(maxsize=64)
 def is_own_name(name: str) -> bool:
     """Whether no stranger's page can have this name.
 

@@ -31,7 +31,7 @@ class Proxies:
 
     def believe(self, scope: Scope) -> None:
         """Where the peer is one of them, take Host and the path's prefix from its headers."""
-        if not self._trusts(scope):
+        if not self or not self._trusts(scope):
             return
         headers = dict(scope["headers"])
         host = headers.get(b"x-forwarded-host", b"").partition(b",")[0].strip()
