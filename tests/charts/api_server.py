@@ -44,6 +44,8 @@ _KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "clusterroles": ("ClusterRole", False),
         "clusterrolebindings": ("ClusterRoleBinding", False),
     },
+    "coordination.k8s.io/v1": {"leases": ("Lease", True)},
+    "kaito.sh/v1beta1": {"workspaces": ("Workspace", True)},
     "apiextensions.k8s.io/v1": {"customresourcedefinitions": ("CustomResourceDefinition", False)},
 }
 _PATH = re.compile(

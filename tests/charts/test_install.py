@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from berth.controller.rbac import GRANTS
 from charts.api_server import ApiServer, api_server
-from charts.rendered import CHARTS, Object, render
+from charts.rendered import CHARTS, Object, container, render
 from cluster.fake_api import FakeApi
 
 GPU = "nvidia.com/gpu"
@@ -121,7 +122,7 @@ def test_everything_that_is_rendered_is_made_and_uninstalled(
 ) -> None:
     install(helm, "berth", "berth")
     made = {(item["kind"], item["metadata"]["name"]) for item in api.objects.values()}
-    wanted = render("berth", name="berth").objects
+    wanted = [item for item in render("berth", name="berth").objects if not _after(item)]
     assert {(item["kind"], item["metadata"]["name"]) for item in wanted} <= made
     assert api.created[1] != "Deployment/berth"
     assert api.created.index(f"CustomResourceDefinition/{_CRD}") < api.created.index(
@@ -129,6 +130,115 @@ def test_everything_that_is_rendered_is_made_and_uninstalled(
     )
     helm.uninstall("berth", timeout=_SECONDS)
     assert {plural for plural, _, _ in api.objects} == {"nodes", "customresourcedefinitions"}
+
+
+def _after(item: Object) -> bool:
+    """Whether it is only made when the release goes."""
+    return item["metadata"].get("annotations", {}).get("helm.sh/hook") == "post-delete"
+
+
+def test_the_lease_goes_with_the_release_so_that_the_next_one_need_not_wait(
+    api: ApiServer, helm: helm_python.Config
+) -> None:
+    """Their rights go before the pods do: the leader cannot give its lease back."""
+    install(helm, "berth", "berth")
+    held = {"holderIdentity": "berth-0_1234", "leaseDurationSeconds": 15}
+    lease: Object = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": held}
+    api.put("leases", {**lease, "metadata": {"name": "berth", "namespace": "ai"}})
+    assert settings_name() == "berth"
+    upgrade(helm, "berth", "berth", replicas=1)
+    assert api.objects["leases", "ai", "berth"]["spec"] == held, "an upgrade lets it be"
+    helm.uninstall("berth", timeout=_SECONDS)
+    assert api.names("leases") == []
+    assert api.names("rolebindings") == []
+
+
+def settings_name() -> str:
+    """The lease that the controllers of a release called berth take."""
+    pod = render("berth", name="berth").one("Deployment")["spec"]["template"]
+    (name,) = [word for word in container(pod)["args"] if word.startswith("--lease-name=")]
+    return name.removeprefix("--lease-name=")
+
+
+def workspace(api: ApiServer, name: str, namespace: str) -> None:
+    api.put(
+        "workspaces",
+        {
+            "apiVersion": "kaito.sh/v1beta1",
+            "kind": "Workspace",
+            "metadata": {"name": name, "namespace": namespace},
+        },
+    )
+
+
+def keys(api: ApiServer, namespace: str, **data: str) -> None:
+    place = {"name": "berth-keys", "namespace": namespace}
+    api.put("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": place, "data": data})
+
+
+def test_keys_that_a_namespace_lacks_are_said_before_anything_is_changed(
+    api: ApiServer, helm: helm_python.Config
+) -> None:
+    install(helm, "berth", "berth")
+    workspace(api, "pocket", "team-a")
+    workspace(api, "falcon", "team-b")
+    workspace(api, "llama", "team-b")
+    keys(api, "team-a", BERTH_API_KEY="a2V5")
+    before = copy.deepcopy(api.objects["deployments", "ai", "berth"])
+    asked = {"models": {"apiKeySecret": "berth-keys"}}
+    with pytest.raises(helm_python.HelmReleaseError) as raised:
+        upgrade(helm, "berth", "berth", **asked)
+    said = str(raised.value)
+    assert "namespace team-b has no Secret berth-keys with the key BERTH_API_KEY" in said
+    assert "the pods of falcon, llama would end there" in said
+    assert "kubectl create secret generic berth-keys --namespace team-b" in said
+    assert api.objects["deployments", "ai", "berth"] == before
+
+    keys(api, "team-b", OTHER="a2V5")
+    with pytest.raises(helm_python.HelmReleaseError, match="with the key BERTH_API_KEY"):
+        upgrade(helm, "berth", "berth", **asked)
+    keys(api, "team-b", BERTH_API_KEY="a2V5")
+    upgrade(helm, "berth", "berth", **asked)
+    (args,) = [
+        of["args"]
+        for of in api.objects["deployments", "ai", "berth"]["spec"]["template"]["spec"][
+            "containers"
+        ]
+    ]
+    assert "--api-key-secret=berth-keys" in args
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"keys": {"existingSecret": "berth-keys"}}, "BERTH_API_KEY"),
+        ({"weights": {"hub": {"tokenSecret": "berth-keys"}}}, "HF_TOKEN"),
+    ],
+)
+def test_a_secret_that_an_upgraded_model_lacks_is_said_before_its_pod_is_ended(
+    api: ApiServer, helm: helm_python.Config, values: Any, key: str
+) -> None:
+    off = {"enabled": False}
+    install(helm, "model", "pocket", check=off)
+    before = copy.deepcopy(api.objects["statefulsets", "ai", "pocket"])
+    with pytest.raises(helm_python.HelmReleaseError) as raised:
+        upgrade(helm, "model", "pocket", check=off, **values)
+    assert f"namespace ai has no Secret of that name with the key {key}" in str(raised.value)
+    assert api.objects["statefulsets", "ai", "pocket"] == before
+    keys(api, "ai", **{key: "a2V5"})
+    upgrade(helm, "model", "pocket", check=off, **values)
+    assert api.objects["statefulsets", "ai", "pocket"] != before
+
+
+def test_only_the_namespaces_that_are_served_need_keys_and_the_look_can_be_left_out(
+    api: ApiServer, helm: helm_python.Config
+) -> None:
+    workspace(api, "pocket", "elsewhere")
+    asked = {"apiKeySecret": "berth-keys"}
+    install(helm, "berth", "berth", models=asked, watchNamespaces=["team-a"])
+    with pytest.raises(helm_python.HelmReleaseError, match="namespace elsewhere has no Secret"):
+        upgrade(helm, "berth", "berth", models=asked)
+    upgrade(helm, "berth", "berth", models={**asked, "apiKeySecretCheck": False})
 
 
 def test_the_crd_that_stayed_is_taken_up_by_the_next_install(

@@ -47,6 +47,16 @@ def run(api: FakeApi, tmp_path: Path) -> Any:
     return hook
 
 
+def test_a_job_that_failed_or_was_left_behind_goes_by_itself() -> None:
+    """Helm deletes no hook at an uninstall."""
+    spec = job()["spec"]
+    assert spec["activeDeadlineSeconds"] == 240  # one that does not end
+    assert spec["ttlSecondsAfterFinished"] == 600
+    assert job(check={"keepSeconds": 0})["spec"]["ttlSecondsAfterFinished"] == 0
+    policy = job()["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    assert policy == "before-hook-creation,hook-succeeded"
+
+
 def test_a_model_that_fits_may_be_installed(api: FakeApi, run: Any) -> None:
     api.add_node("gpu-1")
     result = run(model="llama-2-13b-chat", gpus=4)

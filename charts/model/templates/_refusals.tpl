@@ -35,4 +35,31 @@
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs is empty: httpRoute.enabled needs at least one Gateway" -}}
 {{- end -}}
+{{- include "model.missingSecrets" . -}}
+{{- end }}
+
+{{- /*
+Of an upgrade: a pod that answers would be ended for one that cannot start. Where no StatefulSet is
+found, none runs, or no cluster is asked (helm template).
+*/ -}}
+{{- define "model.missingSecrets" -}}
+{{- $v := .Values -}}
+{{- $needed := list -}}
+{{- if and $v.keys.enabled $v.keys.existingSecret -}}
+{{- $needed = append $needed (list "keys.existingSecret" $v.keys.existingSecret "BERTH_API_KEY") -}}
+{{- end -}}
+{{- if and (eq $v.weights.source "hub") $v.weights.hub.tokenSecret -}}
+{{- $needed = append $needed (list "weights.hub.tokenSecret" $v.weights.hub.tokenSecret $v.weights.hub.tokenKey) -}}
+{{- end -}}
+{{- if lookup "apps/v1" "StatefulSet" .Release.Namespace (include "model.name" .) -}}
+{{- range $needed -}}
+{{- $value := index . 0 -}}
+{{- $secret := index . 1 -}}
+{{- $key := index . 2 -}}
+{{- $data := (lookup "v1" "Secret" $.Release.Namespace $secret).data -}}
+{{- if not (hasKey (default dict $data) $key) -}}
+{{- fail (printf "%s is %s, and namespace %s has no Secret of that name with the key %s: the pods that answer now would end, and could not start again. Nothing was changed. Make it first: kubectl create secret generic %s --namespace %s --from-literal %s=…" $value $secret $.Release.Namespace $key $secret $.Release.Namespace $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
