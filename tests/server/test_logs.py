@@ -144,7 +144,7 @@ def test_a_process_logs_to_standard_error_in_its_format(
     assert (second["message"], second["error"]) == ("it failed", "ValueError")
 
 
-@pytest.mark.parametrize("library", ["httpx", "httpx2", "huggingface_hub", "uvicorn.access", "any"])
+@pytest.mark.parametrize("library", ["httpx", "httpx2", "huggingface_hub", "uvicorn.error", "any"])
 def test_no_library_tells_of_its_requests(
     library: str, capsys: pytest.CaptureFixture[str], kept_logging: None
 ) -> None:

@@ -140,3 +140,25 @@ def test_http_1_1_names_one_host(
     assert answer.status == (404 if (path, status) == ("/nothing", 200) else status)
     if status == 400:
         assert "Host header" in answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/models", "/v1/models"),
+        ("/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/generate", "/generate"),
+    ],
+)
+def test_a_base_url_without_v1_or_with_two_is_told_the_route(
+    client: AppClient, path: str, meant: str
+) -> None:
+    reply = client.post(path, {})
+    assert reply.status == 404
+    assert f"Did you mean {meant}?" in reply.body.decode()
+
+
+def test_an_unknown_path_is_not_repeated(client: AppClient) -> None:
+    reply = client.get("/secret-prompt")
+    assert reply.json() == {"detail": "There is no such route. /docs lists them all."}

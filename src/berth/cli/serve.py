@@ -237,8 +237,9 @@ def serve(model: str | None, **options: Any) -> None:
     (consolidated.NN.pth, params.json, tokenizer.model) or Hugging Face's (*.safetensors,
     config.json, tokenizer.json).
 
-    With BERTH_API_KEY set (one key, or several separated by commas), every route but the health
-    ones asks for it. Without it the server listens on this machine only, unless --host is given.
+    With BERTH_API_KEY set (one key, or several separated by commas), every route but the probes
+    and the documentation asks for it. Without it the server listens on this machine only, unless
+    --host is given.
 
     BERTH_MODEL, BERTH_WEIGHTS, BERTH_HOST, BERTH_PORT and BERTH_DEGREE stand for what is not given
     here; container images set them.

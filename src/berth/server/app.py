@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from berth.server import health, pages
 from berth.server.auth import Authentication
@@ -108,10 +109,23 @@ def _finish(app: FastAPI, documented: Documented) -> None:
                 return Response(status_code=204, headers={"allow": f"{allowed}, OPTIONS"})
             return error_response(path, NoSuchMethod(f"This route takes {allowed}.", allowed))
         if error.status_code == 404:
-            return error_response(path, NoSuchRoute("There is no such route; /docs lists them."))
+            near = _near(app, path)
+            hint = f"Did you mean {near}? " if near else ""
+            return error_response(
+                path, NoSuchRoute(f"There is no such route. {hint}/docs lists them all.")
+            )
         return error_response(path, Malformed(str(error.detail)))
 
     app.add_exception_handler(HTTPException, unrouted)
+
+
+def _near(app: FastAPI, path: str) -> str | None:
+    """The route that a client meant whose base URL lacks /v1, or has it twice."""
+    routes = {route.path for route in app.routes if isinstance(route, Route)}
+    for meant in (f"/v1{path}", path.removeprefix("/v1")):
+        if meant != path and meant in routes:
+            return meant
+    return None
 
 
 def _allowed(methods: str) -> str:

@@ -42,10 +42,22 @@ class Documented:
         answers: Mapping[int, type[msgspec.Struct]],
     ) -> None:
         """Add a GET route whose answers have these shapes."""
+        self.bare(app, "GET", path, handler, tag, answers)
+
+    def bare(
+        self,
+        app: FastAPI,
+        method: str,
+        path: str,
+        handler: Handler,
+        tag: str,
+        answers: Mapping[int, type[msgspec.Struct]],
+    ) -> None:
+        """Add a route that reads no body."""
         app.add_api_route(
             path,
             handler,
-            methods=["GET"],
+            methods=[method],
             tags=[tag],
             response_model=None,
             responses=self._responses(answers),

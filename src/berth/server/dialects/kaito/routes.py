@@ -86,7 +86,10 @@ def mount(app: FastAPI, server: Server, documented: Documented) -> None:
         server.lifecycle.request_shutdown()
         return json_response(Nothing())
 
-    app.add_api_route("/", running, methods=["GET"], tags=[_TAG], response_model=None)
+    page = {"content": {"text/html": {"schema": {"type": "string"}}}}
+    app.add_api_route(
+        "/", running, methods=["GET"], tags=[_TAG], response_model=None, responses={200: page}
+    )
     documented.post(
         app, "/generate", generate, _TAG, parse.GenerateRequest,
         {200: render.GenerateResponse, **_ERRORS},
@@ -101,7 +104,10 @@ def mount(app: FastAPI, server: Server, documented: Documented) -> None:
         events=render.CHAT_EVENTS,
         also=(falcon.FalconRequest, falcon.FalconResponse),
     )  # fmt: skip
-    app.add_api_route("/shutdown", shutdown, methods=["POST"], tags=[_TAG], response_model=None)
+    documented.bare(
+        app, "POST", "/shutdown", shutdown, _TAG,
+        {200: Nothing, 401: render.Detail, 403: render.Detail},
+    )  # fmt: skip
 
 
 def mount_healthz(app: FastAPI, health: Callable[[], Health], documented: Documented) -> None:
