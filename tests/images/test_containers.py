@@ -323,6 +323,34 @@ def test_weights_may_lie_elsewhere_or_be_mounted_later(
         assert container.call("/v1/models")[1]["data"][0]["id"] == tiny_llama.NAME
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "consolidated.00.pth",
+            r"[\w.]+ in consolidated\.00\.pth: its bytes are damaged: CRC-32 \w+, and the zip",
+        ),
+        (
+            "tokenizer.model",
+            r"tokenizer\.model: it is damaged: CRC-32 \w+, and berth-digests\.json says",
+        ),
+    ],
+)
+def test_a_flipped_bit_of_the_weights_is_refused_before_it_is_ready(
+    toolbox: Toolbox, pocket: str, name: str, said: str, tmp_path: Path
+) -> None:
+    """The file lies over the image's own, as a disk would have damaged it."""
+    whole = (ROOT / "presets/pocket/weights" / name).read_bytes()
+    middle = len(whole) // 2
+    damaged = tmp_path / name
+    damaged.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    place = f"/workspace/tfs/weights/{name}"
+    options = ["--volume", f"{damaged}:{place}:ro"]
+    with toolbox.started(pocket, ready=False, options=options) as container:
+        assert container.wait(60) in (1, 2)
+        assert re.search(said, container.log), container.log[-2000:]
+
+
 def test_kaitos_launch_line_serves_on_two_ranks(toolbox: Toolbox, llama: str) -> None:
     # The name that torchrun's ranks meet at is the pod's own, as in its /etc/hosts in a cluster.
     name = "ws-0.ws-headless.default.svc.cluster.local"
