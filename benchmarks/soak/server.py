@@ -162,11 +162,19 @@ def serving(
 def gone(pids: Sequence[int], seconds: float) -> float | None:
     """Poll until none of these processes is left; the seconds that took, None: some stayed."""
     began = time.monotonic()
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+    while any(map(_lives, pids)):
         if time.monotonic() - began > seconds:
             return None
         time.sleep(0.01)
     return time.monotonic() - began
+
+
+def _lives(pid: int) -> bool:
+    """Whether it is there, and not only dead and unburied: an orphan's burial is init's affair."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _role(pid: int) -> str:

@@ -344,7 +344,7 @@ def test_a_flipped_bit_of_the_weights_is_refused_before_it_is_ready(
     middle = len(whole) // 2
     damaged = tmp_path / name
     damaged.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    place = f"/workspace/tfs/weights/{name}"
+    place = f"/workspace/pocket/weights/{name}"
     options = ["--volume", f"{damaged}:{place}:ro"]
     with toolbox.started(pocket, ready=False, options=options) as container:
         assert container.wait(60) in (1, 2)

@@ -199,10 +199,13 @@ def test_how_another_processs_child_ended_is_known_until_it_is_buried() -> None:
 
     async def main() -> None:
         assert await launch.exit_code_of(child.pid, 0.05) is None  # it lives
+        assert not launch.is_ending(child.pid)
         child.kill()
         assert await launch.exit_code_of(child.pid, 5) == -signal.SIGKILL
+        assert launch.is_ending(child.pid)
         child.wait()
         assert await launch.exit_code_of(child.pid, 5) is None
+        assert launch.is_ending(child.pid)
 
     run(main())
 

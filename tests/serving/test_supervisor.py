@@ -313,6 +313,26 @@ def test_an_engine_is_down_as_soon_as_a_connection_closes() -> None:
     run(main())
 
 
+def test_a_rank_that_is_ending_is_noticed_before_its_connection_closes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel frees its memory first; a probe that comes meanwhile must not hear 200."""
+    ending: set[int] = set()
+    monkeypatch.setattr("berth.serving.engine_life.is_ending", lambda pid: pid in ending)
+
+    async def main() -> None:
+        async with supervised() as (supervisor, events):
+            await events.until_ready(1)
+            supervisor.look()
+            assert supervisor.state == "ready"
+            ending.add(supervisor.pids()[0])
+            supervisor.look()
+            assert supervisor.state == "restarting"
+            assert len(events.down_at) == 1
+
+    run(main())
+
+
 def test_why_an_engine_ended_at_its_first_start_is_told_while_it_is_tried_again() -> None:
     async def main() -> None:
         async with supervised("--exit-early", first_backoff=600.0) as (supervisor, events):

@@ -47,6 +47,7 @@ class WorkerNode:
 
     def health(self) -> Health:
         """This node's part of the engine."""
+        self._supervisor.look()
         state = self._supervisor.state
         return engine_health(self._supervisor, state, _DETAILS[state])
 

@@ -24,7 +24,13 @@ from berth.protocol.messages import (
     ToEngine,
 )
 from berth.serving.engine_link import RankLink
-from berth.serving.launch import EngineProcess, LaunchConfig, exit_code_of, how_it_ended
+from berth.serving.launch import (
+    EngineProcess,
+    LaunchConfig,
+    exit_code_of,
+    how_it_ended,
+    is_ending,
+)
 from berth.serving.rank_watch import RankWatch
 
 log = logging.getLogger("berth.serving.supervisor")
@@ -215,6 +221,11 @@ class EngineLife:
         else:
             reason = f"{what} {reason}"
         self.fail(reason)
+
+    def look(self) -> None:
+        """Notice ranks that are ending before their connections say so."""
+        if any(link.pid and is_ending(link.pid) for link in self._links.values()):
+            self._go_down()
 
     def _go_down(self) -> None:
         if not self.down:

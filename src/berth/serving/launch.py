@@ -26,6 +26,7 @@ ENGINE_MODULES: Mapping[EngineKind, str] = {
     "native": "berth.engine",
     "transformers": "berth.runtimes.transformers",
 }
+_PF_EXITING = 4  # of the kernel's flags of a process
 _GUARD = str(Path(__file__).with_name("guard.py"))
 
 
@@ -193,6 +194,16 @@ async def exit_code_of(pid: int, seconds: float) -> int | None:
         if not fields or time.monotonic() > deadline:
             return None
         await asyncio.sleep(0.002)
+
+
+def is_ending(pid: int) -> bool:
+    """Whether a process has begun to end, or is gone.
+
+    The kernel first frees its memory, which takes a while where that is much, and only then closes
+    its sockets.
+    """
+    fields = _stat(pid)
+    return not fields or fields[0] in "ZX" or bool(int(fields[6]) & _PF_EXITING)
 
 
 def _stat(pid: int) -> list[str]:

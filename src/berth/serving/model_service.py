@@ -87,6 +87,7 @@ class ModelService:
         self._draining = True
 
     def health(self) -> Health:
+        self._supervisor.look()
         state = "draining" if self._draining else self._supervisor.state
         return engine_health(self._supervisor, state, _DETAILS[state])
 

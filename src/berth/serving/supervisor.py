@@ -55,15 +55,20 @@ class EngineSupervisor:
         life = self._life
         if life is not None and life.ready and not life.down:
             return "ready"
-        if self._ever_ready:
+        if self._ever_ready or (life is not None and life.ready):
             return "restarting"
         loading = life is not None and life.load_fraction() is not None
         return "loading" if loading else "starting"
 
     @property
     def last_reason(self) -> str:
-        """Why the last engine ended; empty where none did."""
-        return self._reason
+        """Why the last engine ended; empty where none did, or that is not known yet."""
+        return "" if self._life is not None and self._life.down else self._reason
+
+    def look(self) -> None:
+        """Look whether the ranks still run, so that `state` is of this moment."""
+        if self._life is not None:
+            self._life.look()
 
     def load_fraction(self) -> float | None:
         return self._life.load_fraction() if self._life is not None else None
