@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from typing import Any
@@ -15,7 +16,7 @@ from fake_service import REPLY, FakeService
 from live_server import LiveServer, wait_until
 from raw_http import answers, connect, everything, request
 
-from berth.server.connection import GuardedConnection
+from berth.server.connection import Chunks, GuardedConnection
 from berth.server.settings import ServerSettings
 
 ASK: dict[str, Any] = {"prompts": ["a"]}
@@ -213,6 +214,18 @@ def test_a_client_that_stops_writing_before_it_asked_is_left(live: LiveServer, s
     wait_until(lambda: not live.server_connections())
 
 
+def test_where_the_kernel_cannot_tell_a_client_that_stops_writing_counts_as_gone(
+    live: LiveServer, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(socket, "TCP_INFO")
+    service.hold_at = 1
+    with connect(live.port) as connection:
+        connection.sendall(request("/generate", ASK))
+        connection.shutdown(socket.SHUT_WR)
+        assert everything(connection) == b""
+    wait_until(lambda: live.lifecycle.in_flight == 0)
+
+
 @pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR, None])
 @pytest.mark.parametrize("body", [ASK, STREAM], ids=["plain", "stream"])
 def test_a_client_that_is_gone_altogether_is_not_taken_for_one_that_listens(
@@ -241,7 +254,14 @@ def test_http_1_0_gets_a_stream_that_ends_with_the_connection(live: LiveServer) 
     assert body == framed.body
 
 
-def test_http_1_0_gets_its_stream_token_by_token(live: LiveServer, service: FakeService) -> None:
+def test_http_1_0_gets_its_stream_token_by_token(
+    live: LiveServer, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past_asgi: list[bytes] = []
+    write = Chunks.write
+    monkeypatch.setattr(
+        Chunks, "write", lambda self, data: (past_asgi.append(data), write(self, data))
+    )
     service.hold_at = 3
     with connect(live.port) as connection:
         connection.sendall(request("/generate", STREAM, version="1.0"))
@@ -250,7 +270,12 @@ def test_http_1_0_gets_its_stream_token_by_token(live: LiveServer, service: Fake
             early += connection.recv(65536)
         assert live.loop is not None
         live.loop.call_soon_threadsafe(service.go.set)
-        assert everything(connection).endswith(b"data: [DONE]\n\n")
+        whole = early + everything(connection)
+    assert whole.endswith(b"data: [DONE]\n\n")
+    assert past_asgi
+    assert all(part in whole for part in past_asgi)
+    texts = re.findall(rb'"response":"([^"]*)"', whole)
+    assert b"".join(texts) == REPLY.encode()
 
 
 @pytest.mark.parametrize("keep", ["", "connection: keep-alive\r\n"])

@@ -110,8 +110,8 @@ class GuardedConnection(HttpToolsProtocol):
             if self._last_words is None:
                 self._last_words = b""
                 self._give_up_unfinished()
-            if self._open:
-                self._look_after_reader()
+            if self._open and ask_whether_there(self._raw):
+                self._look_after_reader(0.01)
                 return True
         return None  # the transport closes
 
@@ -168,10 +168,10 @@ class GuardedConnection(HttpToolsProtocol):
         cycle = self.cycle
         self._open += 1
         scope = cast(MutableMapping[str, Any], self.scope)
-        scope[_SCOPE_KEY] = Chunks(cycle)
+        scope[_SCOPE_KEY] = chunks = Chunks(cycle)
         if scope["http_version"] != "1.1":
             cycle.waiting_for_100_continue = False
-            cycle.send = _Unframed(cycle)  # type: ignore[method-assign]
+            cycle.send = _Unframed(cycle, chunks)  # type: ignore[method-assign]
         self.headers = []  # what follows (a trailer, a head read again) is not the app's
 
     def on_body(self, body: bytes) -> None:
@@ -290,16 +290,13 @@ class GuardedConnection(HttpToolsProtocol):
     def _is_closing(self) -> bool:
         return self._leaving or self._raw.is_closing()
 
-    def _look_after_reader(self) -> None:
+    def _look_after_reader(self, seconds: float) -> None:
         """See to it that a client which is gone altogether is not answered."""
-        ask_whether_there(self._raw)
-        self._look_again(0.01)
-
-    def _look_again(self, seconds: float) -> None:
         if is_gone(self._raw):
             self._raw.abort()
         elif self._open:
-            self._start_clock(seconds, lambda: self._look_again(min(1.0, 2 * seconds)))
+            longer = min(1.0, 2 * seconds)
+            self._start_clock(seconds, lambda: self._look_after_reader(longer))
 
     def _start_clock(self, seconds: float, then: Callable[[], None]) -> None:
         self._stop_clock()
@@ -346,8 +343,9 @@ class _Flow(FlowControl):
 class _Unframed:
     """`send` of a client that knows no chunks: what has no length ends with the connection."""
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
+    def __init__(self, cycle: RequestResponseCycle, chunks: Chunks) -> None:
         self._cycle = cycle
+        self._chunks = chunks
         self._send = cycle.send
         self._has_length = True
 
@@ -357,6 +355,7 @@ class _Unframed:
             self._has_length = b"content-length" in names
             if not self._has_length:
                 self._cycle.chunked_encoding = False
+                self._chunks.bare = True
         elif not self._has_length:
             self._cycle.expected_content_length = len(message.get("body", b""))
         await self._send(message)
@@ -367,21 +366,24 @@ class Chunks:
     one for each token costs more than writing the token.
     """
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_cycle", "bare")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
+        self.bare = False  # without the frame of a chunk
 
     @property
     def open(self) -> bool:
-        """Whether the answer is under way in chunks, and its client there and reading."""
+        """Whether the answer is under way without a length, and its client there and reading."""
         cycle = self._cycle
         closed = cycle.flow.write_paused or cycle.disconnected or cycle.response_complete
-        return bool(cycle.chunked_encoding) and not closed
+        return (self.bare or bool(cycle.chunked_encoding)) and not closed
 
     def write(self, data: bytes) -> None:
         """One chunk, while `open`."""
-        if data:  # an empty chunk would be the last one
+        if self.bare:
+            self._cycle.transport.write(data)
+        elif data:  # an empty chunk would be the last one
             self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
