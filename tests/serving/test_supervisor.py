@@ -229,6 +229,19 @@ def test_what_a_fresh_start_cannot_mend_is_given_up_at_once() -> None:
     run(main())
 
 
+def test_under_torchrun_a_rank_that_never_connected_is_named_with_its_last_line() -> None:
+    async def main() -> None:
+        async with supervised("--exit-early", degree=2, max_failed_starts=1) as (_, events):
+            await until(lambda: events.given_up)
+            assert re.fullmatch(
+                r"rank [01] \(process \d+\) exited with status 3; its last line was: "
+                "the fake engine exits early",
+                events.given_up[0],
+            )
+
+    run(main())
+
+
 def test_a_rank_that_never_connects_is_not_waited_for_forever() -> None:
     async def main() -> None:
         sleeper = ("-c", "import time; time.sleep(600)")

@@ -24,6 +24,7 @@ from berth.protocol.messages import (
     ToEngine,
 )
 from berth.serving.engine_link import RankLink
+from berth.serving.last_words import LastWords
 from berth.serving.launch import (
     EngineProcess,
     LaunchConfig,
@@ -92,7 +93,7 @@ class EngineLife:
         self._begun: Begun | None = None
         self._process: EngineProcess | None = None
         self._memory = ""  # what the engine takes, once it has said so
-        self._last_line = ""  # of its output
+        self._words = LastWords()
         self._asking: set[asyncio.Task[None]] = set()  # how a lost rank ended
         self.ready = False
         self.down = False
@@ -216,8 +217,8 @@ class EngineLife:
             reason = f"{what} {how_it_ended(code)}"
             if code == -signal.SIGKILL and self._oom.known:
                 reason += ", and not by the kernel for want of memory"
-            if code > 0 and self._last_line:
-                reason += f"; its last line was: {self._last_line[:_LINE_SHOWN]}"
+            if code > 0 and self._words.line:
+                reason += f"; its last line was: {self._words.line[:_LINE_SHOWN]}"
         else:
             reason = f"{what} {reason}"
         self.fail(reason)
@@ -308,7 +309,11 @@ class EngineLife:
         self._go_down()
         # A rank's own last words (Fatal) say more, and may still lie in its socket.
         await asyncio.sleep(_LAST_WORDS)
-        self._ended("the engine process", code)
+        if (failed := self._words.failed) is not None:  # torchrun ended because a rank did
+            rank = self._ranks.start + failed.local_rank
+            self._ended(f"rank {rank} (process {failed.pid})", failed.code)
+        else:
+            self._ended("the engine process", code)
 
     async def _watch(self) -> None:
         """Look when somebody may have been silent for too long, and no sooner: each look costs CPU
@@ -352,6 +357,6 @@ class EngineLife:
         self._log_line(line)
 
     def _log_line(self, line: bytes) -> None:
-        if text := line[:_LINE_BYTES].decode(errors="replace").strip():
-            self._last_line = text
-            engine_log.info("%s", text)
+        text = line[:_LINE_BYTES].decode(errors="replace").rstrip()
+        if text:
+            engine_log.log(logging.INFO if self._words.take(text) else logging.DEBUG, "%s", text)
