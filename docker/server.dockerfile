@@ -48,7 +48,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # Berth itself, and its kernels for each kind of CPU that the image may meet.
 FROM dependencies AS code
-COPY README.md ./
+COPY README.md LICENSE ./
 COPY src src
 COPY docker/steps/install_code.py docker/steps/verify_weights.py docker/steps/healthcheck.py ./
 COPY docker/kaito kaito

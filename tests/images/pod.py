@@ -45,6 +45,7 @@ class Pod(Container):
         said = toolbox.podman("inspect", "--format", "{{.State.Pid}} " + address, name)
         self._pid, self.address = said.split()
         (self.container,) = spec["containers"]
+        self.started = 0.0  # seconds from `begun` until the startup probe passed
 
     def shell(self, command: str) -> str:
         """What a shell command prints that is run within the pod's network."""
@@ -71,8 +72,8 @@ class Pod(Container):
             of["failureThreshold"],
         )
 
-    def start(self) -> float:
-        """Probe it as the kubelet does until its startup probe passes; the seconds since `begun`.
+    def start(self) -> None:
+        """Probe it as the kubelet does until its startup probe passes.
 
         Fails where the container ends, or the probe has failed as often as it may.
         """
@@ -80,7 +81,8 @@ class Pod(Container):
         for _ in range(probe.failures):
             asked = time.monotonic()
             if self.passes("startupProbe"):
-                return time.monotonic() - self.begun
+                self.started = time.monotonic() - self.begun
+                return
             assert self.is_running(), self.log
             time.sleep(max(0.0, probe.period - (time.monotonic() - asked)))
         raise AssertionError(f"the startup probe failed {probe.failures} times: {self.log}")

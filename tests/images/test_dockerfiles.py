@@ -68,12 +68,22 @@ def test_what_does_not_depend_on_the_model_is_the_same_everywhere() -> None:
 def test_weights_come_before_what_changes_more_often(path: str) -> None:
     copies = [line for line in stages(path)["image"] if line.startswith("COPY")]
     assert "--from=weights" in copies[0]
-    order = [re.search(r"--from=\w+ (/opt/berth/\w+) ", line) for line in copies[1:]]
+    order = [re.search(r"--from=\w+ (/opt/berth/[\w-]+) ", line) for line in copies[1:]]
     assert [match[1] for match in order if match] == [
         "/opt/berth/torch",
         "/opt/berth/venv",
+        "/opt/berth/built-in",
         "/opt/berth/code",
     ]
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_every_server_brings_the_models_that_need_no_download(path: str) -> None:
+    """In the folder that BERTH_PRESETS names: there `berth serve pocket` looks for them."""
+    image = stages(path)["image"]
+    (copied,) = [line for line in image if "--from=code /opt/berth/built-in" in line]
+    (presets,) = re.findall(r"BERTH_PRESETS=(\S+)", "\n".join(image))
+    assert copied.split()[-1] == presets
 
 
 def _ignored(name: str) -> bool:

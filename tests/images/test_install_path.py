@@ -18,6 +18,7 @@ import pytest
 from berth.presets.image_names import full_name
 from charts.planned import planned
 from charts.rendered import ROOT, Object, container, render
+from cluster.fake_api import fake_api
 from docs.pages import berth_arguments, fences
 from images.pod import Pod, running
 from images.toolbox import Toolbox
@@ -76,8 +77,12 @@ def served(
         yield pod, curl
 
 
-def test_the_pod_starts_and_answers_what_the_page_asks(served: tuple[Pod, str]) -> None:
+def test_the_pod_starts_and_answers_what_the_page_asks(
+    served: tuple[Pod, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     pod, curl = served
+    with capsys.disabled():
+        print(f"\n{pod.container['image']}: Ready {pod.started:.1f} s after it was asked for")  # noqa: T201
     assert pod.passes("readinessProbe")
     assert pod.passes("livenessProbe")
     said = json.loads(pod.shell(curl))
@@ -85,6 +90,25 @@ def test_the_pod_starts_and_answers_what_the_page_asks(served: tuple[Pod, str]) 
     (wanted,) = [answer for asked, answer in expected.items() if asked in curl]
     assert wanted in said["choices"][0]["message"]["content"]
     assert pod.is_running()
+
+
+def test_the_charts_hook_asks_in_the_image_that_the_page_builds(
+    toolbox: Toolbox, built: None, tmp_path: Path
+) -> None:
+    """Its Job's container, with an API server of the tests in the place of the cluster's."""
+    job = render("model").one("Job")
+    of = container(job["spec"]["template"])
+    with fake_api() as api:
+        api.add_node("cpu-1", gpus=None, labels={"kubernetes.io/os": "linux"})
+        file = api.kubeconfig(tmp_path)
+        file.chmod(0o644)
+        said = toolbox.podman(
+            *("run", "--rm", "--no-healthcheck", "--read-only", "--network", "host"),
+            *("--user", "10001:10001", "--cap-drop=ALL", "--volume", f"{file}:/kubeconfig:ro"),
+            *("--entrypoint", json.dumps(of["command"]), full_name(of["image"])),
+            *(*of["args"], "--kubeconfig", "/kubeconfig"),
+        )
+    assert "pocket can be placed now on: cpu-1" in said
 
 
 def test_it_ends_in_order(toolbox: Toolbox, built: None) -> None:

@@ -16,6 +16,7 @@ from berth.cli.served_model import holds_files
 from berth.models.weights.folder import open_weights
 from berth.models.weights.source import WeightError
 from berth.models.weights.verify import Verification, checks_for
+from berth.presets.catalogue import load_presets
 from e2e.berth_server import ROOT, free_port
 from images.checkout import write_huggingface, write_meta
 
@@ -23,6 +24,7 @@ STEPS = ROOT / "docker/steps"
 sys.path.insert(0, str(STEPS))
 import find_weights  # noqa: E402
 import install  # noqa: E402
+import install_code  # noqa: E402
 import slim  # noqa: E402
 import verify_weights  # noqa: E402
 
@@ -75,6 +77,19 @@ def test_a_folder_that_is_no_models_is_refused_with_what_it_holds(tmp_path: Path
     (tmp_path / "notes.md").touch()
     with pytest.raises(find_weights.NotThere, match=r"it holds notes\.md"):
         find_weights.held(tmp_path, "llama/x", None, "x")
+
+
+def test_the_models_that_need_no_download_are_those_whose_weights_the_catalogue_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install_code, "HERE", ROOT)
+    made = install_code._built_in(Path(sys.executable), tmp_path / "built-in")
+    own = [preset.weights for preset in load_presets().values() if preset.weights is not None]
+    assert own
+    copied = {path.relative_to(made) for path in made.rglob("*") if path.is_file()}
+    assert copied == {
+        file.relative_to(ROOT / "presets") for folder in own for file in folder.iterdir()
+    }
 
 
 def test_a_folder_without_a_catalogue_entry_is_read_as_the_engine_reads_it(tmp_path: Path) -> None:

@@ -135,17 +135,27 @@ def _missing(error: ModuleNotFoundError, needs: Needs) -> str | None:
 
 
 def extras_with(module: str) -> list[str]:
-    """The extras of this package that install a module, as its own metadata has them."""
+    """The extras that install a module."""
+    return list(dict.fromkeys(extra for extra, of in _requirements() if of == module.lower()))
+
+
+def modules_of(extra: str) -> list[str]:
+    """What an extra installs, by the names that are imported; without what comes by another."""
+    return [module for of, module in _requirements() if of == extra and module != "berth"]
+
+
+def _requirements() -> Iterator[tuple[str, str]]:
+    """(extra, module), as this package's own metadata has them: none where it was not installed.
+
+    What its extras require is imported by the name that it is installed by.
+    """
     try:
         lines = importlib.metadata.requires("berth") or []
     except importlib.metadata.PackageNotFoundError:
-        return []
-    wanted = module.replace("_", "-").lower()
-    found: dict[str, None] = {}
+        return
     for line in lines:
         requirement, _, marker = line.partition(";")
         name = re.match(r"[\w.-]+", requirement.strip())
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", marker)
-        if name and extra and name[0].replace("_", "-").lower() == wanted:
-            found[extra[1]] = None
-    return list(found)
+        if name and extra:
+            yield extra[1], name[0].replace("-", "_").lower()

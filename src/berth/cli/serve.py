@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
+from berth.cli.ends import modules_of
 from berth.cli.refused import refuse
 from berth.cli.served_model import find_model, holds_files, same_model
 from berth.cli.sizes import Bytes
@@ -41,10 +42,6 @@ from berth.serving.open_model import ServingConfig, open_model
 from berth.serving.tokenizer import TokenizerError
 from berth.serving.two_engines import TwoEngines
 
-_IMPORTS: dict[EngineKind, tuple[str, ...]] = {
-    "native": ("torch", "numpy", "fairscale", "safetensors"),
-    "transformers": ("torch", "transformers", "accelerate"),
-}
 _STDERR = Console(stderr=True)
 
 
@@ -339,7 +336,7 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
 def _require(kind: EngineKind) -> None:
     """Raises ModuleNotFoundError where what the engine imports is not installed: said here, and
     not by an engine that was started in vain."""
-    for module in _IMPORTS[kind]:
+    for module in modules_of("engine" if kind == "native" else "transformers"):
         if importlib.util.find_spec(module) is None:
             raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
