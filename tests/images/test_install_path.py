@@ -34,6 +34,7 @@ EXAMPLE = ROOT / "workspace-examples/pocket/pocket.yaml"
 @pytest.fixture(scope="module")
 def built(toolbox: Toolbox, context: Path) -> None:
     """The images that the page's first commands build."""
+    assert SHELL[0] in (ROOT / "README.md").read_text(), "the README begins in the same way"
     commands = [berth_arguments(line) for line in SHELL[0].splitlines()]
     assert commands == [["build", "controller"], ["build", "base"]]
     for words in commands:

@@ -185,6 +185,7 @@ class Toolbox:
             900,
             cwd=ROOT,
             BERTH_PRESETS=str(checkout / "presets"),
+            SOURCE_DATE_EPOCH="0",  # as in build(): what is cached of one serves the other
             CONTAINERS_STORAGE_CONF=str(self.folder / "storage.conf"),
         )
         return Built(done.returncode == 0, done.stdout + done.stderr, time.monotonic() - started)
