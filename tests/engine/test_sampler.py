@@ -157,3 +157,35 @@ def test_nan_spoils_its_own_row_only(logits: torch.Tensor, temperature: float) -
     assert done.logprobs[1] is None
     assert done.tokens[0] == sample(logits[None], sequences[0])[0]
     assert BAD_LOGITS not in (done.tokens[0], done.tokens[2])
+
+
+def test_only_allowed_tokens_are_chosen(logits: torch.Tensor) -> None:
+    allowed = (3, 17, 400)
+    counts = draw(logits, 200, allowed_token_ids=allowed)
+    assert set(counts.nonzero().flatten().tolist()) <= set(allowed)
+    best = max(allowed, key=lambda token: float(logits[token]))
+    one = sequence(temperature=0, allowed_token_ids=allowed)
+    assert sample(logits.unsqueeze(0), one) == [best]
+
+
+def test_a_bad_word_is_kept_out_at_its_last_token(logits: torch.Tensor) -> None:
+    top = int(logits.argmax())
+    rows = logits.unsqueeze(0)
+    assert sample(rows, sequence(temperature=0)) == [top]
+    assert sample(rows, sequence(temperature=0, bad_words=((top,),))) != [top]
+    # Of a word of two tokens the second is kept out, only after the first.
+    pair = ((9, top),)
+    assert sample(rows, sequence([9], temperature=0, bad_words=pair)) != [top]
+    assert sample(rows, sequence([8], temperature=0, bad_words=pair)) == [top]
+
+
+def test_what_is_kept_out_follows_from_the_text_so_that_a_replay_repeats_it(
+    logits: torch.Tensor,
+) -> None:
+    """A sequence that was made of what an earlier engine emitted, and one that emitted it."""
+    params = {"seed": 5, "bad_words": ((9, 3), (4,)), "allowed_token_ids": tuple(range(50))}
+    emitted: list[int] = []
+    for _ in range(6):
+        emitted += sample(logits.unsqueeze(0), sequence(list(emitted), **params))
+    again = sample(logits.unsqueeze(0), sequence(emitted[:5], **params))
+    assert again == emitted[5:]

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from berth.protocol.messages import TokenLogprob
 from berth.serving.errors import InvalidRequest, Overloaded, ServingError, Unavailable, UnsafePrompt
-from berth.serving.request import Answer, Message, Options, Piece, TokenText
+from berth.serving.request import Answer, ChatOptions, Message, Options, Piece, TokenText
 from berth.serving.service import Health
-from berth.serving.validate import check_prompt, check_text, max_prompt_bytes, sampling_params
+from berth.serving.validate import check_prompt, check_text, sampling_params
 
 READY = Health(state="ready", detail="The model answers.", ready=True)
 LOADING = Health(state="loading", detail="Loading weights.", ready=False, load_fraction=0.25)
@@ -149,11 +149,17 @@ class FakeService:
         self.others: tuple[str, ...] = ()  # further sequences of every answer
         self.refusal: ServingError | None = None  # of every request
         self.generations: list[FakeGeneration] = []
+        self.written: ChatOptions | None = None  # how the last dialog was to be written
 
     def health(self) -> Health:
         return self.state
 
-    def render_chat(self, messages: Sequence[Message]) -> list[int]:
+    template_variables = frozenset({"enable_thinking"})
+
+    def render_chat(
+        self, messages: Sequence[Message], options: ChatOptions | None = None
+    ) -> list[int]:
+        self.written = options
         if any(message.role not in _ROLES for message in messages):
             raise InvalidRequest("model only supports 'system', 'user' and 'assistant' roles")
         if messages[-1].role != "user":
@@ -163,7 +169,7 @@ class FakeService:
         return self.encode("\n".join(f"{turn.role}: {turn.content}" for turn in messages))
 
     def encode(self, text: str) -> list[int]:
-        check_text(text, "prompt", max_bytes=max_prompt_bytes(self.max_model_len, 2))
+        check_text(text, "prompt", max_model_len=self.max_model_len, max_token_bytes=2)
         return [_BOS, *text.encode()]
 
     async def prepare(self, options: Options) -> None:

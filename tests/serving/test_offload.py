@@ -11,7 +11,7 @@ from helpers import run
 
 from berth.serving.errors import InvalidRequest
 from berth.serving.offload import LARGE_CHARACTERS, encode, encode_all, render_chat
-from berth.serving.request import Message
+from berth.serving.request import ChatOptions, Message
 from berth.serving.service import Service
 
 
@@ -27,7 +27,7 @@ class Encoder:
             raise InvalidRequest("no")
         return [len(text)]
 
-    def render_chat(self, messages: Sequence[Message]) -> list[int]:
+    def render_chat(self, messages: Sequence[Message], options: ChatOptions) -> list[int]:
         return self.encode("".join(message.content for message in messages))
 
 

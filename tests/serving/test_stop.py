@@ -65,3 +65,9 @@ def test_a_stop_may_hold_any_punctuation(stop: str) -> None:
 
 def test_without_stops_everything_is_shown() -> None:
     assert StopMatcher([]).feed("anything") == ("anything", False)
+
+
+def test_a_stop_string_is_shown_where_it_is_asked_for() -> None:
+    matcher = StopMatcher(["END"], shown=True)
+    assert matcher.feed("a E") == ("a ", False)
+    assert matcher.feed("ND b") == ("END", True)

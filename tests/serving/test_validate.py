@@ -172,12 +172,16 @@ def test_a_nul_is_a_character_like_another() -> None:
     check_text("a\x00b", "prompt")
 
 
-@pytest.mark.parametrize("text", ["x" * 101, "€" * 34])
-def test_a_text_that_no_context_holds_is_refused_by_its_bytes(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="at most 100 bytes") as caught:
-        check_text(text, "prompt", max_bytes=100)
+@pytest.mark.parametrize("text", ["x" * 1225, "€" * 409])
+def test_a_text_that_no_context_holds_is_refused_in_openais_words(text: str) -> None:
+    says = (
+        "This model's maximum context length is 100 tokens. However, you requested at least "
+        "61[34] tokens in the prompt. Please reduce the length of the prompt."
+    )
+    with pytest.raises(InvalidRequest, match=says) as caught:
+        check_text(text, "prompt", max_model_len=100, max_token_bytes=2)
     assert caught.value.code == "context_length_exceeded"
-    check_text("€" * 33, "prompt", max_bytes=100)
+    check_text("€" * 408, "prompt", max_model_len=100, max_token_bytes=2)
 
 
 def test_the_bound_holds_a_context_of_the_longest_tokens() -> None:

@@ -102,6 +102,8 @@ def _is_shifted(params: SamplingParams, sequence: Sequence) -> bool:
         or params.presence_penalty != 0.0
         or params.frequency_penalty != 0.0
         or sequence.num_output < params.min_tokens
+        or params.allowed_token_ids
+        or params.bad_words
     )
 
 
@@ -124,6 +126,18 @@ def _shift(scores: torch.Tensor, sequence: Sequence) -> None:
         scores[ids] += torch.tensor(list(params.logit_bias.values()), device=scores.device)
     if sequence.num_output < params.min_tokens:
         scores[list(params.stop_token_ids)] = -torch.inf
+    if params.allowed_token_ids:
+        allowed = torch.tensor(params.allowed_token_ids, device=scores.device)
+        kept = scores[allowed]
+        scores.fill_(-torch.inf)
+        scores[allowed] = kept
+    if params.bad_words:
+        # A word is kept out at its last token: only there is it known to be that word.
+        output = sequence.output
+        for word in params.bad_words:
+            begun = len(word) - 1
+            if begun == 0 or tuple(output[-begun:]) == tuple(word[:-1]):
+                scores[word[-1]] = -torch.inf
 
 
 def _column(values: list[float], like: torch.Tensor) -> torch.Tensor:

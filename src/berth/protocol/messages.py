@@ -31,6 +31,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     seed: int = 0
     stop_token_ids: tuple[int, ...] = ()  # end-of-sequence ids included, by serving
     min_tokens: int = 0  # this many others come before a stop token is chosen
+    allowed_token_ids: tuple[int, ...] = ()  # no other comes; empty: all may
+    bad_words: tuple[tuple[int, ...], ...] = ()  # token ids that may not come in a row
     logprobs: int | None = None  # this many alternatives beside the chosen token; 0: chosen only
     prompt_logprobs: int | None = None  # the same for the prompt's own tokens (echo)
 

@@ -31,7 +31,8 @@ _NO_KEY = (
     "You didn't provide an API key. Send it as `Authorization: Bearer <key>`, or in the "
     "x-api-key or api-key header."
 )
-_WRONG_KEY = "The API key you provided is not one of this server's."
+# OpenAI's first words, by which clients tell a wrong key from another refusal.
+_WRONG_KEY = "Incorrect API key provided. It is not one of this server's keys."
 
 
 def parse_api_keys(text: str | None) -> tuple[str, ...]:

@@ -126,3 +126,5 @@ def configure_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
     # them (httpx, and what huggingface_hub uses in its place), or repeats ours (uvicorn's lines).
     root.setLevel(max(level, logging.WARNING))
     logging.getLogger("berth").setLevel(level)
+    for one in ("uvicorn", "uvicorn.access", "uvicorn.error"):  # uvicorn itself sets their levels
+        logging.getLogger(one).setLevel(max(level, logging.WARNING))

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from berth.server.app import create_app
 from berth.server.settings import ServerSettings
-from berth.serving.request import Message, Options
+from berth.serving.request import ChatOptions, Message, Options
 from berth.serving.service import Generation, Health
 
 
@@ -23,7 +23,11 @@ class _NoModel:
     def health(self) -> Health:
         return Health(state="starting", detail="No model is served.", ready=False)
 
-    def render_chat(self, messages: Sequence[Message]) -> list[int]:
+    template_variables: frozenset[str] = frozenset()
+
+    def render_chat(
+        self, messages: Sequence[Message], options: ChatOptions | None = None
+    ) -> list[int]:
         self._refuse()
 
     def encode(self, text: str) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from berth.serving.errors import InvalidRequest, UnsafePrompt
-from berth.serving.request import Message
+from berth.serving.request import PLAINLY, ChatOptions, Message
 from berth.serving.tokenizer import Tokenizer
 
 UNSAFE_ERROR = "Error: special tags are not allowed as part of the prompt."
@@ -27,13 +27,23 @@ class ChatPrompt(list[int]):
         self.stops = stops
 
 
+# What the server itself gives a template.
+RESERVED_VARIABLES = frozenset(
+    {
+        "messages", "tools", "documents", "add_generation_prompt", "continue_final_message",
+        "bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token",
+    }
+)  # fmt: skip
+
+
 class ChatTemplate(Protocol):
     """One model's way to write a dialog."""
 
     name: str
+    variables: frozenset[str]  # that a client may set
 
-    def render(self, messages: Sequence[Message]) -> ChatPrompt:
-        """Encode `messages` up to where the assistant's answer begins.
+    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> ChatPrompt:
+        """Encode `messages` up to where the assistant's answer begins, or as `options` say.
 
         Raises:
             InvalidRequest: the template has no place for such a sequence of roles.
@@ -48,11 +58,12 @@ class Llama2Template:
     """
 
     name = "llama-2"
+    variables: frozenset[str] = frozenset()
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def render(self, messages: Sequence[Message]) -> ChatPrompt:
+    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> ChatPrompt:
         turns = [(message.role, message.content) for message in messages]
         if not turns:
             raise InvalidRequest("messages is empty; it should end with a user's", "messages")
@@ -64,29 +75,43 @@ class Llama2Template:
         asked, answered = turns[::2], turns[1::2]
         if any(role != "user" for role, _ in asked) or any(r != "assistant" for r, _ in answered):
             raise InvalidRequest(_ROLES_ERROR, "messages")
-        if turns[-1][0] != "user":
+        begun = ""
+        if options.continue_final_message and turns[-1][0] == "assistant" and len(turns) > 1:
+            begun = f" {turns.pop()[1].strip()}"
+        elif turns[-1][0] == "assistant" and not options.add_generation_prompt:
+            pass  # whole exchanges, and nothing begun
+        elif turns[-1][0] != "user":
             raise InvalidRequest(f"Last message must be from user, got {turns[-1][0]}", "messages")
         if any(tag in message.content for message in messages for tag in _TAGS):
             raise UnsafePrompt(UNSAFE_ERROR, "messages")
         encode, eos = self._tokenizer.encode, self._tokenizer.eos_ids[:1]
         ids: list[int] = []
+        asked, answered = turns[::2], turns[1::2]
         for (_, user), (_, assistant) in zip(asked, answered, strict=False):
             ids += encode(f"[INST] {user.strip()} [/INST] {assistant.strip()} ", bos=True)
             ids += eos
-        return ChatPrompt(ids + encode(f"[INST] {turns[-1][1].strip()} [/INST]", bos=True))
+        if len(answered) == len(asked):
+            return ChatPrompt(ids)
+        return ChatPrompt(ids + encode(f"[INST] {turns[-1][1].strip()} [/INST]{begun}", bos=True))
 
 
 class PlainTemplate:
     """For base models, which know no dialog: a script with two speakers."""
 
     name = "plain"
+    variables: frozenset[str] = frozenset()
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def render(self, messages: Sequence[Message]) -> ChatPrompt:
+    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> ChatPrompt:
         if not messages:
             raise InvalidRequest("messages is empty; it should end with a user's", "messages")
         lines = [f"{_NAMES.get(m.role, m.role)}: {m.content.strip()}\n" for m in messages]
-        ids = self._tokenizer.encode("".join(lines) + "Assistant:", bos=True)
+        text = "".join(lines)
+        if options.continue_final_message:
+            text = text.removesuffix("\n")
+        elif options.add_generation_prompt:
+            text += "Assistant:"
+        ids = self._tokenizer.encode(text, bos=True)
         return ChatPrompt(ids, stops=("\nUser:", "\nSystem:"))

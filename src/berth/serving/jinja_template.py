@@ -11,13 +11,14 @@ from typing import Any
 
 import jinja2
 import jinja2.ext
+import jinja2.meta
 import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
 
-from berth.serving.chat_template import ChatPrompt
+from berth.serving.chat_template import RESERVED_VARIABLES, ChatPrompt
 from berth.serving.errors import InvalidRequest
-from berth.serving.request import Message
+from berth.serving.request import PLAINLY, ChatOptions, Message
 from berth.serving.tokenizer import Tokenizer, TokenizerError, read_json, special_text
 
 MAX_TEMPLATE_BYTES = 1024 * 1024
@@ -84,6 +85,8 @@ class JinjaTemplate:
         environment.globals["strftime_now"] = time.strftime
         try:
             self._template = environment.from_string(source)
+            known = jinja2.meta.find_undeclared_variables(environment.parse(source))
+            self.variables = frozenset(known - RESERVED_VARIABLES - environment.globals.keys())
         except jinja2.TemplateError as error:
             raise TokenizerError(f"the chat template of {folder} is broken: {error}") from error
         # A token of one character cannot be told from the character.
@@ -93,7 +96,7 @@ class JinjaTemplate:
             "(" + "|".join(map(re.escape, specials)) + ")" if specials else "(?!)"
         )
 
-    def render(self, messages: Sequence[Message]) -> ChatPrompt:
+    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> ChatPrompt:
         if not messages:
             raise InvalidRequest("messages is empty; it should hold at least one", "messages")
         mark = self._choose_mark(messages)
@@ -101,7 +104,9 @@ class JinjaTemplate:
             {"role": self._disarm(m.role, mark), "content": self._disarm(m.content, mark)}
             for m in messages
         ]
-        text = self._run(turns)
+        text = self._run(turns, options)
+        if options.continue_final_message:
+            text = _cut_after(text, turns[-1]["content"])
         if mark not in text:
             return ChatPrompt(self._tokenizer.encode_template(text))
         ids: list[int] = []
@@ -127,7 +132,7 @@ class JinjaTemplate:
             broken = self._specials.sub(lambda m: m[0][0] + mark + m[0][1:], content)
         return broken
 
-    def _run(self, turns: list[dict[str, str]]) -> str:
+    def _run(self, turns: list[dict[str, str]], options: ChatOptions) -> str:
         parts: list[str] = []
         size = 0
         try:
@@ -135,8 +140,9 @@ class JinjaTemplate:
                 messages=turns,
                 tools=None,
                 documents=None,
-                add_generation_prompt=True,
+                add_generation_prompt=options.add_generation_prompt,
                 **self._constants,
+                **options.variables,
             ):
                 parts.append(part)
                 size += len(part)
@@ -149,6 +155,23 @@ class JinjaTemplate:
                 f"The model's chat template has no form for these messages: {error}", "messages"
             ) from None
         return "".join(parts)
+
+
+def _cut_after(text: str, last: str) -> str:
+    """The prompt up to the end of its last message, which the model goes on with.
+
+    A template may strip the message, so its words are looked for without the space around them.
+    Raises InvalidRequest where the template has changed them.
+    """
+    words = last.strip()
+    at = text.rfind(words) if words else -1
+    if at < 0:
+        raise InvalidRequest(
+            "continue_final_message: the model's chat template does not write the last message as "
+            "it is, so that there is no place where it goes on",
+            "continue_final_message",
+        )
+    return text[: at + len(words)]
 
 
 class _TemplateRefusal(jinja2.TemplateError):

@@ -14,15 +14,16 @@ import msgspec
 from berth.protocol.messages import Cancel, EngineStats, Ready, StepReport, Submit
 from berth.serving.chat_template import ChatPrompt
 from berth.serving.check_generate import check_generate
+from berth.serving.dialog import render
 from berth.serving.errors import EngineFailed, Overloaded, ServingError, TimedOut, Unavailable
 from berth.serving.generation import ModelGeneration
 from berth.serving.observer import NullObserver, Observer, RequestRecord
 from berth.serving.open_model import ServingConfig
 from berth.serving.output import OutputText
-from berth.serving.request import Message, Options
+from berth.serving.request import PLAINLY, ChatOptions, Message, Options
 from berth.serving.service import Health
 from berth.serving.supervisor import EngineSupervisor, engine_health
-from berth.serving.validate import check_prompt, check_text, max_prompt_bytes, sampling_params
+from berth.serving.validate import check_prompt, check_text, sampling_params
 
 log = logging.getLogger("berth.serving")
 
@@ -102,22 +103,31 @@ class ModelService:
 
     # Requests.
 
-    def render_chat(self, messages: Sequence[Message]) -> list[int]:
+    @property
+    def template_variables(self) -> frozenset[str]:
+        """See `Service`."""
+        return self._config.template.variables
+
+    def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> list[int]:
         """See `Service`. May be called in another thread."""
         self._refuse_if_closed()
-        limit = self._max_prompt_bytes()
         for message in messages:
-            check_text(message.content, "messages", max_bytes=limit)
-        return self._config.template.render(messages)
+            self._check_text(message.content, "messages")
+        return render(self._config.template, messages, options)
 
     def encode(self, text: str) -> list[int]:
         """See `Service`. May be called in another thread."""
         self._refuse_if_closed()
-        check_text(text, "prompt", max_bytes=self._max_prompt_bytes())
+        self._check_text(text, "prompt")
         return self._tokenizer.encode(text, bos=True)
 
-    def _max_prompt_bytes(self) -> int:
-        return max_prompt_bytes(self.max_model_len, self._tokenizer.max_token_bytes)
+    def _check_text(self, text: str, field: str) -> None:
+        check_text(
+            text,
+            field,
+            max_model_len=self.max_model_len,
+            max_token_bytes=self._tokenizer.max_token_bytes,
+        )
 
     async def prepare(self, options: Options) -> None:
         """See `Service`. One engine has nothing to wait for; `submit` refuses what it lacks."""
@@ -134,6 +144,7 @@ class ModelService:
             max_model_len=self.max_model_len,
             vocab_size=ready.vocab_size,
             eos_ids=self._tokenizer.eos_ids,
+            bad_words=self._spellings(options.bad_words),
         )
         if options.generate is not None:
             check_generate(options, params, ready, prompt_tokens=len(prompt))
@@ -149,6 +160,7 @@ class ModelService:
                 stop_token_ids=params.stop_token_ids,
                 min_tokens=params.min_tokens,
                 continues_prompt=options.continues_prompt and not options.echo,
+                include_stop=options.include_stop_str_in_output,
             )
             for _ in range(sequences)
         )
@@ -175,6 +187,16 @@ class ModelService:
         if self._engine_up:
             self._send(generation)
         return generation
+
+    def _spellings(self, words: Sequence[str]) -> list[list[int]]:
+        """Token ids of words that may not come: at a text's beginning, and after a space."""
+        spellings: list[list[int]] = []
+        for word in words:
+            self._check_text(word, "bad_words")
+            alone = self._tokenizer.encode(word, bos=False)
+            inside = self._tokenizer.encode(f" {word.lstrip()}", bos=False)
+            spellings += [ids for ids in (alone, inside) if ids and ids not in spellings]
+        return spellings
 
     def _refuse_if_closed(self) -> Ready:
         """Refuse while there is no engine to come; while one restarts, requests may queue."""

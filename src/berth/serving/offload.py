@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from berth.serving.request import Message
+from berth.serving.request import PLAINLY, ChatOptions, Message
 from berth.serving.service import Service
 
 P = ParamSpec("P")
@@ -50,8 +50,10 @@ async def encode_all(
     return await run(size > LARGE_CHARACTERS, work)
 
 
-async def render_chat(service: Service, messages: Sequence[Message]) -> list[int]:
+async def render_chat(
+    service: Service, messages: Sequence[Message], options: ChatOptions = PLAINLY
+) -> list[int]:
     """`service.render_chat`, in a thread where the dialog is large."""
     size = sum(len(message.content) for message in messages)
     large = size + _MESSAGE_CHARACTERS * len(messages) > LARGE_CHARACTERS
-    return await run(large, service.render_chat, messages)
+    return await run(large, service.render_chat, messages, options)

@@ -22,10 +22,11 @@ class OutputText:
         stop_token_ids: Sequence[int] = (),
         min_tokens: int = 0,
         continues_prompt: bool = False,
+        include_stop: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._detokenizer = tokenizer.detokenizer(continuation=continues_prompt)
-        self._stop = StopMatcher(stops) if stops else None
+        self._stop = StopMatcher(stops, shown=include_stop) if stops else None
         self._stop_token_ids = frozenset(stop_token_ids)
         self._min_tokens = min_tokens
         self._parts: list[str] = []

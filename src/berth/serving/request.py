@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,20 @@ class Message:
 
     role: str
     content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatOptions:
+    """How a dialog is written in a template: up to where what stands there goes on."""
+
+    add_generation_prompt: bool = True  # end where the assistant's answer begins
+    continue_final_message: bool = False  # end inside the last message, the assistant's
+    # Whether neighbours of one role may be written as one message, where the template wants it.
+    merge: bool = False
+    variables: Mapping[str, Any] = field(default_factory=dict)  # of a Jinja template
+
+
+PLAINLY = ChatOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +49,9 @@ class Options:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    include_stop_str_in_output: bool = False
+    allowed_token_ids: tuple[int, ...] = ()  # empty: all
+    bad_words: tuple[str, ...] = ()  # that the output may not hold
     ignore_eos: bool = False
     min_tokens: int = 0
     logprobs: int | None = None  # alternatives per output token

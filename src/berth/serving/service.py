@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from berth.serving.request import Answer, Message, Options, Piece
+from berth.serving.request import PLAINLY, Answer, ChatOptions, Message, Options, Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,13 @@ class Service(Protocol):
         ...
 
     def health(self) -> Health: ...
-    def render_chat(self, messages: Sequence[Message]) -> list[int]:
+    def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> list[int]:
         """Token ids of the dialog in the model's chat template. Raises InvalidRequest."""
+        ...
+
+    @property
+    def template_variables(self) -> frozenset[str]:
+        """Names that the model's chat template looks at, beside the messages."""
         ...
 
     def encode(self, text: str) -> list[int]:

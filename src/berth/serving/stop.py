@@ -13,7 +13,8 @@ class StopMatcher:
     does not depend on how the text was cut into parts.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, shown: bool = False) -> None:
+        self._shown = shown  # whether the stop string itself is part of the answer
         self._stops = tuple(stops)
         self._held = ""
         firsts = "".join(sorted({stop[0] for stop in stops}))
@@ -31,7 +32,7 @@ class StopMatcher:
         found = [(at + len(s), at) for s in self._stops if (at := text.find(s)) >= 0]
         if found:
             self._held = ""
-            return text[: min(found)[1]], True
+            return text[: min(found)[0 if self._shown else 1]], True
         hold = self._start_of_partial(text)
         self._held = text[hold:]
         return text[:hold], False

@@ -17,7 +17,7 @@ from berth.serving.generation import ModelGeneration
 from berth.serving.model_service import ModelService
 from berth.serving.observer import NullObserver, Observer, RequestRecord
 from berth.serving.open_model import ServingConfig
-from berth.serving.request import Message, Options
+from berth.serving.request import PLAINLY, ChatOptions, Message, Options
 from berth.serving.service import Health
 
 log = logging.getLogger("berth.serving")
@@ -62,9 +62,13 @@ class TwoEngines:
         """The native engine's: without the second one nearly everything is still answered."""
         return self._native.health()
 
-    def render_chat(self, messages: Sequence[Message]) -> list[int]:
+    @property
+    def template_variables(self) -> frozenset[str]:
+        return self._native.template_variables
+
+    def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> list[int]:
         """See `Service`."""
-        return self._native.render_chat(messages)
+        return self._native.render_chat(messages, options)
 
     def encode(self, text: str) -> list[int]:
         """See `Service`."""

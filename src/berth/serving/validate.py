@@ -16,21 +16,32 @@ MAX_STOP_CHARACTERS = 256
 MAX_LOGPROBS = 20
 MAX_LOGIT_BIAS = 1024
 MAX_STOP_TOKEN_IDS = 1024
+MAX_BAD_WORDS = 512  # spellings: two of each word
 _SEED_BITS = 63
 _INT64 = 2**63
 # A context holds few characters more than its tokens do: what is lost to normalisation.
 _SLACK_BYTES = 1024
 
 
-def check_text(text: str, field: str, *, max_bytes: int | None = None) -> None:
+def check_text(
+    text: str, field: str, *, max_model_len: int | None = None, max_token_bytes: int = 1
+) -> None:
     """Refuse a text that cannot be encoded, or so long that encoding it would be for nothing.
 
+    Args:
+        max_model_len: tokens of the context; None: no text is too long.
+        max_token_bytes: of the vocabulary's longest token.
+
     Raises:
-        InvalidRequest: a lone surrogate (half of a character), or more than `max_bytes`.
+        InvalidRequest: a lone surrogate (half of a character), or more tokens than the context has,
+            however they are cut.
     """
+    max_bytes = None
+    if max_model_len is not None:
+        max_bytes = max_prompt_bytes(max_model_len, max_token_bytes)
     # Four bytes a character at most: most texts are cleared without being looked at.
     if max_bytes is not None and len(text) > max_bytes:
-        raise _too_many_bytes(field, max_bytes)
+        raise _too_long(field, len(text), max_model_len or 0, max_token_bytes)
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -39,13 +50,15 @@ def check_text(text: str, field: str, *, max_bytes: int | None = None) -> None:
             field,
         ) from None
     if max_bytes is not None and size > max_bytes:
-        raise _too_many_bytes(field, max_bytes)
+        raise _too_long(field, size, max_model_len or 0, max_token_bytes)
 
 
-def _too_many_bytes(field: str, max_bytes: int) -> InvalidRequest:
+def _too_long(field: str, size: int, max_model_len: int, max_token_bytes: int) -> InvalidRequest:
+    """OpenAI's words, by which clients know the case; the text is not tokenised for it."""
+    tokens = max(-(-size // max_token_bytes), max_model_len + 1)
     return InvalidRequest(
-        f"{field} is too long for this model: its whole context holds at most {max_bytes} bytes "
-        "of text. Please reduce the length of the prompt.",
+        f"This model's maximum context length is {max_model_len} tokens. However, you requested at "
+        f"least {tokens} tokens in the {field}. Please reduce the length of the {field}.",
         field,
         "context_length_exceeded",
     )
@@ -79,11 +92,13 @@ def sampling_params(
     max_model_len: int,
     vocab_size: int,
     eos_ids: Sequence[int],
+    bad_words: Sequence[Sequence[int]] = (),
 ) -> SamplingParams:
     """Check every option and translate: defaults filled in, a seed drawn where none was given.
 
     Args:
         prompt_tokens: length of the prompt, which with max_tokens has to fit in max_model_len.
+        bad_words: token ids of each spelling that may not come.
 
     Raises:
         InvalidRequest: names the field, its range and, for lengths, the numbers.
@@ -91,6 +106,13 @@ def sampling_params(
     _check_numbers(options)
     _check_stops(options, vocab_size)
     _check_logit_bias(options, vocab_size)
+    _check_allowed(options, vocab_size)
+    if len(bad_words) > MAX_BAD_WORDS:
+        raise InvalidRequest(
+            f"bad_words has {len(options.bad_words)} words; it should have at most "
+            f"{MAX_BAD_WORDS // 2}",
+            "bad_words",
+        )
     max_tokens = _max_tokens(options, prompt_tokens, max_model_len)
     if options.min_tokens > max_tokens:
         raise InvalidRequest(
@@ -113,6 +135,8 @@ def sampling_params(
         seed=secrets.randbits(_SEED_BITS) if options.seed is None else options.seed % _INT64,
         stop_token_ids=tuple(sorted(stop_token_ids)),
         min_tokens=options.min_tokens,
+        allowed_token_ids=tuple(sorted(set(options.allowed_token_ids))),
+        bad_words=tuple(tuple(ids) for ids in bad_words),
         logprobs=options.logprobs,
         prompt_logprobs=options.logprobs if options.echo else None,
     )
@@ -197,6 +221,15 @@ def _check_stops(options: Options, vocab_size: int) -> None:
         )
     for token in options.stop_token_ids:
         _check_int("stop_token_ids", token, 0, vocab_size - 1)
+
+
+def _check_allowed(options: Options, vocab_size: int) -> None:
+    if len(options.allowed_token_ids) > vocab_size:
+        raise InvalidRequest(
+            f"allowed_token_ids should have at most {vocab_size} entries", "allowed_token_ids"
+        )
+    for token in options.allowed_token_ids:
+        _check_int("allowed_token_ids", token, 0, vocab_size - 1)
 
 
 def _check_logit_bias(options: Options, vocab_size: int) -> None:

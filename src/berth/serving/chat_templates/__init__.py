@@ -12,7 +12,7 @@ from pathlib import Path
 from berth.serving.chat_template import ChatPrompt, ChatTemplate, Llama2Template, PlainTemplate
 from berth.serving.errors import InvalidRequest
 from berth.serving.jinja_template import JinjaTemplate
-from berth.serving.request import Message
+from berth.serving.request import PLAINLY, ChatOptions, Message
 from berth.serving.tokenizer import Tokenizer, TokenizerError
 
 # What an answer stops at, where no control token ends it: the words that open the next question.
@@ -43,13 +43,15 @@ class NamedTemplate(JinjaTemplate):
         bos = "" if tokenizer.bos_id is None else texts.get(tokenizer.bos_id, "")
         self._constants = {"bos_token": bos, "eos_token": eos, **self._constants}
 
-    def render(self, messages: Sequence[Message]) -> ChatPrompt:
-        if messages and messages[-1].role in ("system", "assistant"):
+    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> ChatPrompt:
+        last = messages[-1].role if messages else ""
+        goes_on = options.continue_final_message or not options.add_generation_prompt
+        if last == "system" or (last == "assistant" and not goes_on):
             raise InvalidRequest(
-                f"the last message should be the user's, not one of role {messages[-1].role}",
+                f"the last message should be the user's, not one of role {last}",
                 "messages",
             )
-        return ChatPrompt(super().render(messages), _STOPS[self.name])
+        return ChatPrompt(super().render(messages, options), _STOPS[self.name])
 
 
 def named_template(name: str, folder: Path, tokenizer: Tokenizer) -> ChatTemplate:

@@ -84,7 +84,7 @@ class FalconResponse(msgspec.Struct, frozen=True):
 
 EXAMPLE = {"prompt": "Girafatron is obsessed with giraffes."}
 
-_decoder = msgspec.json.Decoder(FalconRequest)
+_decoder = msgspec.json.Decoder(FalconRequest, strict=False)
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in msgspec.structs.fields(FalconRequest)

@@ -8,9 +8,9 @@ from starlette.responses import Response
 from berth.server.body import LARGE_BODY
 from berth.server.context import Server, context_of
 from berth.server.dialects.kaito import falcon, render
-from berth.server.dialects.kaito.ignored import noted, noted_raw
 from berth.server.errors import Malformed
 from berth.server.generate import answers, open_stream, submit_all
+from berth.server.ignored import noted, noted_raw
 from berth.server.reply import json_response
 from berth.serving import offload
 from berth.serving.errors import InvalidRequest

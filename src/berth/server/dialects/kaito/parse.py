@@ -71,8 +71,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
     stream: Annotated[bool | None, msgspec.Meta(description="answer as server-sent events")] = None
 
 
-_generate_request = msgspec.json.Decoder(GenerateRequest)
-_chat_request = msgspec.json.Decoder(ChatRequest)
+_generate_request = msgspec.json.Decoder(GenerateRequest, strict=False)
+_chat_request = msgspec.json.Decoder(ChatRequest, strict=False)
+# Not strict: numbers and booleans may stand in strings, as in the images' own server (pydantic).
 # A struct's decoder steps over a key that it does not know without looking at its letters; these
 # do look, so what they refuse is the client's fault too.
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])

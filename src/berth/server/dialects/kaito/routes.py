@@ -20,9 +20,9 @@ from berth.server import pages
 from berth.server.body import LARGE_BODY, read_body
 from berth.server.context import Server, context_of
 from berth.server.dialects.kaito import falcon, falcon_route, parse, render
-from berth.server.dialects.kaito.ignored import noted, noted_raw
 from berth.server.errors import Forbidden, renamed
 from berth.server.generate import answers, open_stream, submit_all
+from berth.server.ignored import noted, noted_raw
 from berth.server.reply import json_response
 from berth.server.schema import Documented
 from berth.serving import offload

@@ -1,7 +1,7 @@
 """OpenAI's request bodies, and what they mean.
 
-Fields that OpenAI has and Berth does not know are ignored, as its own clients expect; null is
-the same as leaving a field out. What would change the answer and cannot be done is refused.
+null is the same as leaving a field out. What becomes of fields that are not in the structs here,
+`fields` says.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from berth.server.body import decode
+from berth.server.dialects.openai.fields import REFUSED, REFUSED_IN_CHATS, leftover
+from berth.serving.chat_template import RESERVED_VARIABLES, ChatPrompt
 from berth.serving.errors import InvalidRequest, ModelNotFound
-from berth.serving.request import Message, Options
+from berth.serving.request import ChatOptions, Message, Options
 
 _INT32 = 2**31 - 1
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=_INT32)]
@@ -21,6 +24,19 @@ _TopK = Annotated[int, msgspec.Meta(ge=-1, le=_INT32, description="Berth's; 0 an
 _Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Alternatives = Annotated[int, msgspec.Meta(ge=0, le=20)]
 _MAX_SHOWN = 128  # characters of a client's text that an error repeats
+_ROLES = frozenset({"system", "user", "assistant", "tool", "function"})
+_MEDIA = {
+    "image_url": "images",
+    "input_image": "images",
+    "image": "images",
+    "input_audio": "sounds",
+    "audio": "sounds",
+    "audio_url": "sounds",
+    "video_url": "videos",
+    "video": "videos",
+    "file": "files",
+    "input_file": "files",
+}
 _COMPLETION_TOKENS = 16  # OpenAI's default for completions
 
 
@@ -62,13 +78,31 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     stop_token_ids: Annotated[
         list[_Tokens] | None, msgspec.Meta(description="Berth's: further ids that end the answer")
     ] = None
+    max_new_tokens: Annotated[
+        _Tokens | None, msgspec.Meta(description="another name of max_tokens")
+    ] = None
+    allowed_token_ids: Annotated[
+        list[_Tokens] | None, msgspec.Meta(description="vLLM's: the answer holds no other tokens")
+    ] = None
+    bad_words: Annotated[
+        list[str] | None, msgspec.Meta(description="vLLM's: words that the answer does not hold")
+    ] = None
+    include_stop_str_in_output: Annotated[
+        bool | None, msgspec.Meta(description="vLLM's: the answer ends with its stop string")
+    ] = None
+    truncate_prompt_tokens: Annotated[
+        int,
+        msgspec.Meta(ge=-1, le=_INT32, description="vLLM's: keep so many tokens of the prompt's "
+                     "end; -1: as many as the context holds"),
+    ] | None = None  # fmt: skip
 
 
 class ContentPart(msgspec.Struct, frozen=True):
-    """A part of a message; only `text` parts are understood."""
+    """A part of a message; only `text` parts (and what an assistant refused) are understood."""
 
     type: str
     text: str | None = None
+    refusal: str | None = None
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
@@ -98,7 +132,27 @@ class ChatCompletionRequest(Sampling, frozen=True, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: _Alternatives | None = None
     tools: list[Any] | None = None
+    tool_choice: Annotated[
+        str | dict[str, Any] | None, msgspec.Meta(description='"none" leaves the tools aside')
+    ] = None
     functions: list[Any] | None = None
+    function_call: str | dict[str, Any] | None = None
+    chat_template_kwargs: Annotated[
+        dict[str, Any] | None, msgspec.Meta(description="vLLM's: variables of the chat template")
+    ] = None
+    enable_thinking: Annotated[
+        bool | None, msgspec.Meta(description="the template's variable of that name")
+    ] = None
+    reasoning_effort: Annotated[
+        str | None, msgspec.Meta(description="the template's variable of that name")
+    ] = None
+    add_generation_prompt: Annotated[
+        bool | None, msgspec.Meta(description="vLLM's: false ends the prompt after the messages")
+    ] = None
+    continue_final_message: Annotated[
+        bool | None,
+        msgspec.Meta(description="vLLM's: go on with the last message, the assistant's"),
+    ] = None
     response_format: ResponseFormat | None = None
 
 
@@ -113,8 +167,24 @@ class CompletionRequest(Sampling, frozen=True, kw_only=True):
     suffix: str | None = None
 
 
-chat_request = msgspec.json.Decoder(ChatCompletionRequest)
-completion_request = msgspec.json.Decoder(CompletionRequest)
+# Not strict: 10.0 and "12" for an integer, "0.1" for a number, "true" for true, as pydantic's
+# servers take them. What is no such number or word stays refused.
+chat_request = msgspec.json.Decoder(ChatCompletionRequest, strict=False)
+completion_request = msgspec.json.Decoder(CompletionRequest, strict=False)
+
+
+def read_chat(body: bytes) -> tuple[ChatCompletionRequest, list[str]]:
+    """The request, and the names of what in it means nothing here. Raises Malformed."""
+    request = decode(chat_request, body)
+    ignored = leftover(body, ChatCompletionRequest, REFUSED | REFUSED_IN_CHATS)
+    if request.tools and request.tool_choice == "none":
+        ignored.append("tools")
+    return request, ignored
+
+
+def read_completion(body: bytes) -> tuple[CompletionRequest, list[str]]:
+    """The request, and the names of what in it means nothing here. Raises Malformed."""
+    return decode(completion_request, body), leftover(body, CompletionRequest, REFUSED)
 
 
 def model_of(asked: str | None, served: tuple[str, ...]) -> str:
@@ -155,21 +225,56 @@ def messages_of(request: ChatCompletionRequest) -> list[Message]:
     return [_message(message, index) for index, message in enumerate(request.messages)]
 
 
+def template_options(request: ChatCompletionRequest) -> ChatOptions:
+    """How the messages are written in the model's template. Raises InvalidRequest."""
+    variables = dict(request.chat_template_kwargs or {})
+    for name in RESERVED_VARIABLES & variables.keys():
+        field = f"chat_template_kwargs.{name}"
+        raise InvalidRequest(f"{field} is the server's own to set; leave it out", field)
+    for name in ("enable_thinking", "reasoning_effort"):
+        if (value := getattr(request, name)) is not None:
+            variables.setdefault(name, value)
+    if request.continue_final_message:
+        if request.add_generation_prompt:
+            raise InvalidRequest(
+                "continue_final_message and add_generation_prompt exclude each other",
+                "continue_final_message",
+            )
+        if request.messages and request.messages[-1].role != "assistant":
+            raise InvalidRequest(
+                "continue_final_message goes on with an assistant's message, and the last is the "
+                f"{request.messages[-1].role[:_MAX_SHOWN]}'s",
+                "continue_final_message",
+            )
+    return ChatOptions(
+        add_generation_prompt=request.add_generation_prompt is not False
+        and not request.continue_final_message,
+        continue_final_message=bool(request.continue_final_message),
+        merge=True,
+        variables=variables,
+    )
+
+
 def chat_options(request: ChatCompletionRequest, timeout: float) -> Options:
     """How to generate. Raises InvalidRequest for what cannot be done."""
-    for field in ("tools", "functions"):
-        if getattr(request, field):
+    for field, choice in (("tools", "tool_choice"), ("functions", "function_call")):
+        chosen = getattr(request, choice)
+        if getattr(request, field) and chosen != "none":
             raise InvalidRequest(f"{field} are not supported yet; leave the field out", field)
+        if chosen not in (None, "", "none", "auto"):
+            raise InvalidRequest(
+                f'{choice} can be "none" or "auto"; {field} are not supported yet', choice
+            )
     if request.response_format is not None and request.response_format.type != "text":
         raise InvalidRequest(
             'response_format.type other than "text" is not supported yet', "response_format"
         )
     if request.top_logprobs and not request.logprobs:
         raise InvalidRequest("top_logprobs needs logprobs: true", "top_logprobs")
-    limit = request.max_completion_tokens
+    limits = request.max_completion_tokens, request.max_tokens, request.max_new_tokens
     return replace(
         _options(request, timeout),
-        max_tokens=request.max_tokens if limit is None else limit,
+        max_tokens=next((limit for limit in limits if limit is not None), None),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
     )
 
@@ -202,7 +307,7 @@ def completion_options(request: CompletionRequest, timeout: float) -> Options:
         raise InvalidRequest("suffix is not supported; leave the field out", "suffix")
     if request.best_of is not None and request.best_of != (request.n or 1):
         raise InvalidRequest("best_of other than n is not supported", "best_of")
-    limit = request.max_tokens
+    limit = request.max_new_tokens if request.max_tokens is None else request.max_tokens
     return replace(
         _options(request, timeout),
         max_tokens=_COMPLETION_TOKENS if limit is None else limit,
@@ -242,13 +347,17 @@ def _options(request: Sampling, timeout: float) -> Options:
     plain = (
         "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
         "frequency_penalty", "seed", "logit_bias", "ignore_eos", "min_tokens",
+        "include_stop_str_in_output",
     )  # fmt: skip
     given = {name: getattr(request, name) for name in plain if getattr(request, name) is not None}
     stop = request.stop
-    if stop is not None:
+    if stop:  # "" is what forms send that have none
         given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
     if request.stop_token_ids is not None:
         given["stop_token_ids"] = tuple(request.stop_token_ids)
+    for name in ("allowed_token_ids", "bad_words"):
+        if getattr(request, name):
+            given[name] = tuple(getattr(request, name))
     return Options(timeout=timeout, **given)
 
 
@@ -259,6 +368,12 @@ def _message(message: ChatMessage, index: int) -> Message:
     # "developer" is OpenAI's newer word for "system". Whether the model's template has a place for
     # the other roles is for serving to say.
     role = "system" if message.role == "developer" else message.role
+    if role not in _ROLES:
+        raise InvalidRequest(
+            f"{field}.role must be one of {', '.join(sorted(_ROLES))} or developer, not "
+            f"{role[:_MAX_SHOWN]!r}",
+            f"{field}.role",
+        )
     return Message(role, _text(message, field))
 
 
@@ -270,8 +385,24 @@ def _text(message: ChatMessage, field: str) -> str:
         raise InvalidRequest(f"{field}.content is required", f"{field}.content")
     texts: list[str] = []
     for number, part in enumerate(content):
-        if part.type != "text" or part.text is None:
-            where = f"{field}.content[{number}]"
+        where = f"{field}.content[{number}]"
+        if part.type == "refusal" and part.refusal is not None:
+            texts.append(part.refusal)
+        elif part.type in _MEDIA:
+            raise InvalidRequest(f"{where}: {_MEDIA[part.type]} are not supported", where)
+        elif part.type not in ("text", "input_text", "output_text") or part.text is None:
             raise InvalidRequest(f'{where} must be a part of type "text" with a text', where)
-        texts.append(part.text)
-    return "".join(texts)
+        else:
+            texts.append(part.text)
+    return "\n".join(texts)  # as vLLM, llama.cpp and TensorRT-LLM join them
+
+
+def truncated(prompt: list[int], keep: int | None, max_model_len: int) -> list[int]:
+    """The last `keep` tokens of a prompt (-1: as many as the context holds beside one more)."""
+    if keep is None:
+        return prompt
+    keep = max(max_model_len - 1, 1) if keep == -1 else keep
+    if len(prompt) <= keep:
+        return prompt
+    kept = prompt[len(prompt) - keep :]
+    return ChatPrompt(kept, prompt.stops) if isinstance(prompt, ChatPrompt) else kept

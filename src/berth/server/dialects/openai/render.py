@@ -21,7 +21,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     object: str = "model"
     created: int
     owned_by: str = "berth"
-    max_model_len: int
+    max_model_len: int | None  # null while the model is being loaded
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):

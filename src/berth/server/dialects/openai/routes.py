@@ -9,11 +9,12 @@ import msgspec
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from berth.server.body import LARGE_BODY, decode, read_body
+from berth.server.body import LARGE_BODY, read_body
 from berth.server.context import RequestContext, Server, context_of
 from berth.server.dialects.openai import parse, render, stream
 from berth.server.errors import renamed
 from berth.server.generate import answers, open_stream, submit_all
+from berth.server.ignored import noted, noted_raw
 from berth.server.reply import json_response
 from berth.server.schema import Documented
 from berth.serving import offload
@@ -72,13 +73,16 @@ def mount(app: FastAPI, server: Server, documented: Documented, prefix: str = "/
 async def _chat(server: Server, request: Request) -> Response:
     settings = server.settings
     body = await read_body(server, request.scope, request.receive)
-    call = await offload.run(len(body) > LARGE_BODY, decode, parse.chat_request, body)
+    call, ignored = await offload.run(len(body) > LARGE_BODY, parse.read_chat, body)
     del body
     parse.check_counts(call, server.service.max_model_len)
     model = parse.model_of(call.model, _names(server))
     options = parse.chat_options(call, settings.request_timeout_seconds)
     n = parse.choices_of(call, 1, settings.max_choices, settings.max_prompts_per_call)
-    prompt = await offload.render_chat(server.service, parse.messages_of(call))
+    written = parse.template_options(call)
+    ignored += sorted(written.variables.keys() - server.service.template_variables)
+    prompt = await offload.render_chat(server.service, parse.messages_of(call), written)
+    prompt = parse.truncated(prompt, call.truncate_prompt_tokens, server.service.max_model_len)
     context = context_of(request.scope)
     generations = _submit(server, context, [prompt], options, n, _chat_names(call))
     head = _head("chatcmpl", "chat.completion.chunk" if call.stream else "chat.completion",
@@ -87,7 +91,7 @@ async def _chat(server: Server, request: Request) -> Response:
     if call.stream:
         usage = _usage_later(context, generations, n) if parse.wants_usage(call) else None
         chunks = stream.ChatChunks(head, len(generations), usage, logprobs)
-        return await open_stream(server, request, generations, chunks)
+        return await open_stream(server, request, generations, chunks, noted_raw(ignored))
     finished = await answers(server, request, generations)
     usage_now = _usage(generations, n, sum(answer.output_tokens for answer in finished))
     choices = await offload.run(
@@ -97,19 +101,24 @@ async def _chat(server: Server, request: Request) -> Response:
         finished,
         logprobs,
     )
-    return json_response({**head, "choices": choices, "usage": usage_now})
+    answer = {**head, "choices": choices, "usage": usage_now}
+    return json_response(answer, headers=noted(ignored))
 
 
 async def _complete(server: Server, request: Request) -> Response:
     settings = server.settings
     body = await read_body(server, request.scope, request.receive)
-    call = await offload.run(len(body) > LARGE_BODY, decode, parse.completion_request, body)
+    call, ignored = await offload.run(len(body) > LARGE_BODY, parse.read_completion, body)
     del body
     model = parse.model_of(call.model, _names(server))
     options = parse.completion_options(call, settings.request_timeout_seconds)
     asked = parse.prompts_of(call)
     n = parse.choices_of(call, len(asked), settings.max_choices, settings.max_prompts_per_call)
-    prompts = await offload.encode_all(server.service, asked)
+    keep, context_length = call.truncate_prompt_tokens, server.service.max_model_len
+    prompts = [
+        parse.truncated(prompt, keep, context_length)
+        for prompt in await offload.encode_all(server.service, asked)
+    ]
     context = context_of(request.scope)
     generations = _submit(server, context, prompts, options, n, {"messages": "prompt"})
     head = _head("cmpl", "text_completion", context, model)
@@ -117,7 +126,7 @@ async def _complete(server: Server, request: Request) -> Response:
     if call.stream:
         usage = _usage_later(context, generations, n) if parse.wants_usage(call) else None
         chunks = stream.CompletionChunks(head, len(generations), usage, logprobs)
-        return await open_stream(server, request, generations, chunks)
+        return await open_stream(server, request, generations, chunks, noted_raw(ignored))
     finished = await answers(server, request, generations)
     usage_now = _usage(generations, n, sum(answer.output_tokens for answer in finished))
     choices = await offload.run(
@@ -127,7 +136,8 @@ async def _complete(server: Server, request: Request) -> Response:
         finished,
         logprobs,
     )
-    return json_response({**head, "choices": choices, "usage": usage_now})
+    answer = {**head, "choices": choices, "usage": usage_now}
+    return json_response(answer, headers=noted(ignored))
 
 
 def _submit(
@@ -186,4 +196,6 @@ def _names(server: Server) -> tuple[str, ...]:
 
 def _model(server: Server, name: str) -> render.Model:
     service = server.service
-    return render.Model(id=name, created=service.created, max_model_len=service.max_model_len)
+    return render.Model(
+        id=name, created=service.created, max_model_len=service.max_model_len or None
+    )

@@ -1,0 +1,83 @@
+"""A dialog in the order that a model's template takes it, merged as far as that changes nothing.
+
+Clients send two system messages, one in the middle, two questions in a row. Many templates refuse
+that. Neighbours of one role can be written as one message without loss; anything else would put
+words where their author did not, and is refused with the message that has no place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from berth.serving.chat_template import ChatPrompt, ChatTemplate
+from berth.serving.errors import InvalidRequest, UnsafePrompt
+from berth.serving.request import ChatOptions, Message
+
+_BETWEEN = "\n\n"
+
+
+def render(template: ChatTemplate, messages: Sequence[Message], options: ChatOptions) -> ChatPrompt:
+    """The dialog as the template writes it; where it refuses and `options.merge` allows it, with
+    neighbours of one role merged.
+
+    Raises:
+        InvalidRequest: the template has no place for such a dialog; names the message.
+    """
+    if not options.merge:
+        return template.render(messages, options)
+    refusal: InvalidRequest
+    try:
+        return template.render(messages, options)
+    except UnsafePrompt:
+        raise
+    except InvalidRequest as error:
+        refusal = error
+    merged = merge(messages)
+    if len(merged) < len(messages):
+        try:
+            return template.render(merged, options)
+        except InvalidRequest as error:
+            refusal = error
+    raise _named(refusal, messages)
+
+
+def merge(messages: Sequence[Message]) -> list[Message]:
+    """Neighbours of the same role as one message, a blank line between them."""
+    merged: list[Message] = []
+    for message in messages:
+        if merged and merged[-1].role == message.role:
+            merged[-1] = Message(message.role, merged[-1].content + _BETWEEN + message.content)
+        else:
+            merged.append(message)
+    return merged
+
+
+def _named(refusal: InvalidRequest, messages: Sequence[Message]) -> InvalidRequest:
+    """The template's own sentence, and the first message that stands where templates want none."""
+    index = _out_of_place(messages)
+    if refusal.field not in (None, "messages") or index is None:
+        return refusal
+    role = messages[index].role
+    where = f"messages[{index}]"
+    return InvalidRequest(
+        f"{where} has the role {role}, which has no place there in this model's chat template. "
+        f"{refusal}",
+        where,
+        refusal.code,
+    )
+
+
+def _out_of_place(messages: Sequence[Message]) -> int | None:
+    """The first message that breaks the order system, user, assistant, user, …"""
+    expected = "user"
+    for index, message in enumerate(messages):
+        if index == 0 and message.role == "system":
+            if len(messages) == 1:
+                return 0
+            continue
+        if index and message.role == messages[index - 1].role:
+            continue  # merged with the one before
+        if message.role != expected:
+            return index
+        expected = "assistant" if expected == "user" else "user"
+    return None
