@@ -200,7 +200,7 @@ MESSAGES = [
     (
         FitRequest(model=llama(), name="m", machine=sku("Standard_NC6s_v3"), context=512),
         "Insufficient GPU memory: Instance type Standard_NC6s_v3 provides 15.0 GiB per GPU, but "
-        "preset m requires at least 16.1 GiB per GPU",
+        "preset m requires at least 16.2 GiB per GPU",
     ),
     (
         FitRequest(model=llama_2_70b(), name="m", machine=sku("p3.8xlarge"), context=512),

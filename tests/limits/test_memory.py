@@ -104,3 +104,19 @@ def test_the_kernels_own_limit_is_read() -> None:
     assert int(total) == GIB
     assert GIB - (128 << 20) < int(free) < GIB - (64 << 20)
     assert file.startswith(str(group.folder))
+
+
+def test_what_was_freed_goes_back_to_the_kernel() -> None:
+    script = (
+        "from berth.limits.memory import give_back\n"
+        "def resident():\n"
+        "    lines = open('/proc/self/status').read().splitlines()\n"
+        "    return next(int(l.split()[1]) for l in lines if l.startswith('RssAnon'))\n"
+        "pieces = [bytes(1000) for _ in range(100_000)]\n"
+        "pieces = pieces[-1:]\n"  # holds the heap's end
+        "held = resident(); give_back(); print(held - resident())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 80_000  # of 100,000 KiB

@@ -1,4 +1,4 @@
-"""The cache gets what the weights leave, and not one block more than can be used."""
+"""The cache gets what the weights leave, and not one token more than can be used."""
 
 from __future__ import annotations
 
@@ -6,41 +6,39 @@ from typing import Any
 
 import pytest
 
-from berth.runtimes.transformers.cache_size import HOST_RESERVE_BYTES, DoesNotFit, cache_blocks
+from berth.runtimes.transformers.cache_size import DoesNotFit, cache_tokens
 
-GIB = 2**30
+GIB, MIB = 2**30, 2**20
 
 
-def blocks(**changed: Any) -> int:
+def tokens(**changed: Any) -> int:
     asked: dict[str, Any] = {
-        "bytes_per_block": 2**20,
-        "block_size": 16,
-        "wanted_tokens": 10**9,
-        "kv_cache_bytes": None,
-        "memory_fraction": 0.75,
-        "total": 16 * GIB,
-        "free": 8 * GIB,
-        "ranks_here": 1,
+        "bytes_per_token": MIB,
+        "wanted": 10**9,
+        "longest": 100,
+        "room": 4 * GIB,
     }
-    return cache_blocks(**(asked | changed))
+    return cache_tokens(**(asked | changed))
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        pytest.param({}, 4 * 1024, id="free, but for the fraction that is kept back"),
-        pytest.param({"ranks_here": 2}, 2 * 1024, id="two ranks share it"),
+        pytest.param({}, 4096 - 256, id="what is left, but for what a pass takes"),
+        pytest.param({"room": 300 * MIB}, 150, id="half of little"),
         pytest.param({"kv_cache_bytes": GIB}, 1024, id="the operator's own number"),
-        pytest.param({"wanted_tokens": 33}, 3, id="no more than can be used"),
-        pytest.param(
-            {"memory_fraction": 1.0, "free": HOST_RESERVE_BYTES + 5 * 2**20}, 5, id="the reserve"
-        ),
+        pytest.param({"wanted": 33}, 33, id="no more than can be used"),
+        pytest.param({"shared": True}, (4096 - 256) // 4, id="a quarter where others live"),
+        pytest.param({"shared": True, "longest": 3000}, 3000, id="but room for one sequence"),
+        pytest.param({"shared": True, "longest": 9000}, 4096 - 256, id="as far as there is room"),
+        pytest.param({"shared": True, "kv_cache_bytes": GIB}, 1024, id="an operator's is whole"),
     ],
 )
-def test_blocks_are_what_fits(changed: dict[str, Any], expected: int) -> None:
-    assert blocks(**changed) == expected
+def test_tokens_are_what_fits(changed: dict[str, Any], expected: int) -> None:
+    assert tokens(**changed) == expected
 
 
-def test_no_room_for_one_block_is_refused_with_the_numbers() -> None:
-    with pytest.raises(DoesNotFit, match=rf"needs {2**20} bytes.*0 are left of {16 * GIB}"):
-        blocks(free=GIB)
+@pytest.mark.parametrize("room", [0, MIB])
+def test_no_room_for_one_token_is_refused_with_the_numbers(room: int) -> None:
+    with pytest.raises(DoesNotFit, match=r"needs 1\.00 MiB for one token, and .* are left"):
+        tokens(room=room)

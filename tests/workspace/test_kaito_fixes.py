@@ -265,7 +265,7 @@ def test_the_seed_s_cpu_instance_types_were_let_through_and_stayed_pending() -> 
     """#242: a model that needs a GPU on a size without one is measured on its RAM, and refused."""
     labels = {"node.kubernetes.io/instance-type": "Standard_D4s_v5", "pool": "gpu"}
     nodes = [cpu_node(labels=labels, memory="15Gi")]
-    cluster = Cluster(workspace("falcon-7b", instanceType="Standard_D4s_v5"), nodes)
+    cluster = Cluster(workspace("falcon-40b", instanceType="Standard_D4s_v5"), nodes)
     cluster.settle()
     assert cluster.reason("ResourceReady")[0] == "False"
     assert not cluster.children

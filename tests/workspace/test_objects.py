@@ -349,11 +349,7 @@ def test_the_engine_starts_in_the_memory_that_a_cpu_pod_gets(memory: str) -> Non
     selector = {"matchLabels": {"pool": "cpu"}}
     cluster = deployed(workspace("pocket", labelSelector=selector), nodes=[cpu_node(memory=memory)])
     limit = quantity(container(cluster)["resources"]["limits"]["memory"])
-    fraction = next(
-        float(arg.partition("=")[2])
-        for arg in container(cluster)["args"]
-        if arg.startswith("--memory-fraction=")
-    )
+    assert not [arg for arg in container(cluster)["args"] if "--memory-fraction" in arg]
     weights = presets()["pocket"].weights
     assert limit is not None
     assert weights is not None
@@ -361,13 +357,12 @@ def test_the_engine_starts_in_the_memory_that_a_cpu_pod_gets(memory: str) -> Non
         numbers_of(load_config(weights)),
         kind="cpu",
         device_total_bytes=limit,
-        device_free_bytes=limit - 400 * 2**20,  # the server and torch itself
+        device_free_bytes=limit - 220 * 2**20,  # the server and torch itself, as measured
         degree=1,
         dtype="bfloat16",
         max_model_len=512,
         max_num_seqs=64,
         max_batch_tokens=1024,
-        memory_fraction=fraction,
     )
     assert budget.max_model_len == 512
     assert budget.blocks >= 8 * 512 / 16

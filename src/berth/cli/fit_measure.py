@@ -29,6 +29,7 @@ from berth.cli import fit_measure_cpu
 from berth.fit.machines import Machine, cpu_node, measured_gpu
 from berth.fit.points import Point, load_points, page, to_csv
 from berth.fit.request import FitRequest
+from berth.fit.terms import PROGRAMS, SERVER
 from berth.presets.numbers import ModelNumbers, from_config_json, parameter_count
 
 POINTS_FILE = Path(berth.fit.__file__).parent / "data" / "points.csv"
@@ -94,11 +95,14 @@ class Run:
             dtype=self.dtype,
             tensor=self.degree,
             batch_tokens=self.batch_tokens,
+            max_num_seqs=self.concurrency,
         )
 
     def estimate(self, machine: Machine) -> int:
-        """Bytes that fit says one rank needs."""
-        return berth.fit.fit(self.request(machine)).need
+        """Bytes that fit says one rank needs, without what is no memory of its own."""
+        worst = berth.fit.fit(self.request(machine)).worst
+        assert worst is not None, "these shapes can be shared by their degree"
+        return worst.bytes - worst.of(SERVER) - worst.of(PROGRAMS)
 
 
 def cpu_runs() -> list[Run]:

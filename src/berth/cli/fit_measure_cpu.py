@@ -1,4 +1,4 @@
-"""Peak resident memory of the native engine's own processes on CPU, for one shape."""
+"""Peak memory of the native engine's own processes on CPU, for one shape."""
 
 from __future__ import annotations
 
@@ -172,8 +172,11 @@ def _wait(received: SimpleQueue[FromEngine], kind: type[Any]) -> Any:
 
 
 def _peak(pid: int) -> int:
-    """Bytes: the most that was resident at one time, by the kernel's own account."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/{pid}/status has no VmHWM")
+    """Bytes: the most that was resident at one time, by the kernel's own account, but for the pages
+    of files that are mapped now: those of the programs, which fit counts once a node.
+    """
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    most, files = (int(status[name].split()[0]) for name in ("VmHWM", "RssFile"))
+    return (most - files) * 1024

@@ -12,8 +12,10 @@ from berth.fit.terms import (
     CACHE,
     LOADING,
     LOGITS,
+    PROGRAMS,
     RUNTIME,
     SCORES,
+    SERVER,
     SLACK,
     TABLES,
     WEIGHTS,
@@ -33,6 +35,8 @@ _LOOKS = {
     TABLES: ("T", "bright_black"),
     SLACK: ("a", "yellow"),
     RUNTIME: ("R", "cyan"),
+    SERVER: ("H", "bright_cyan"),
+    PROGRAMS: ("P", "bright_black"),
     LOADING: ("l", "bright_black"),
 }
 

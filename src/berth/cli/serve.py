@@ -131,13 +131,17 @@ _ENGINE = [
         show_default=True,
         help="Tokens computed in one step.",
     ),
-    click.option("--kv-cache-memory", type=Bytes(), help="Per rank, as 8G.  [default: what fits]"),
+    click.option(
+        "--kv-cache-memory",
+        type=Bytes(),
+        help="Per rank, as 8G.  [default: what fits; on a machine that is no container's a quarter "
+        "of it, but room for one sequence]",
+    ),
     click.option(
         "--memory-fraction",
         type=click.FloatRange(0.05, 1.0),
-        default=0.85,
-        show_default=True,
-        help="Of the memory, that weights and KV cache may take.",
+        help="Of the memory (of the container's, where it has a limit) that may be in use, others "
+        "included.  [default: 0.95]",
     ),
     click.option("--no-prefix-caching", is_flag=True, help="Share no blocks between prompts."),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads of a rank."),

@@ -33,18 +33,19 @@ def rank_budget(
         CannotFit: not one block of the KV cache has room; its lines have the terms.
     """
     on_cpu = group.device.type == "cpu"
-    total, free = device_memory(group.device)
+    memory = device_memory(group.device)
     return engine_budget(
         numbers_of(numbers),
         kind="cpu" if on_cpu else "gpu",
-        device_total_bytes=total,
-        device_free_bytes=free,
+        device_total_bytes=memory.total,
+        device_free_bytes=memory.free,
         degree=group.degree,
         dtype=str(dtype).removeprefix("torch."),
         max_model_len=positions,
         max_num_seqs=config.max_num_seqs,
         max_batch_tokens=config.max_batch_tokens,
         memory_fraction=config.memory_fraction,
+        shared=on_cpu and not memory.limited,
         ranks_here=local_ranks() if on_cpu else 1,
         loaded_bytes=loaded_bytes,
         kv_cache_bytes=config.kv_cache_bytes,

@@ -25,7 +25,9 @@ from berth.engine.memory import local_ranks
 from berth.engine.placement import choose_device, choose_dtype, use_threads
 from berth.engine.runner import Runner
 from berth.engine.scheduler import Scheduler
+from berth.fit.units import human
 from berth.kernels.batch import BLOCK
+from berth.limits.memory import give_back
 from berth.models.config_files import load_config
 from berth.models.parallel import Group, join_group
 from berth.models.registry import model_class
@@ -74,7 +76,9 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
     numbers.require_degree(group.degree)
     dtype = choose_dtype(config.dtype, numbers.dtype, group.device)
     positions = min(config.max_model_len or numbers.max_position, numbers.max_position)
-    rank_budget(config, numbers, group, dtype, positions)  # refuses before anything is loaded
+    # Refuses before anything is loaded. Where there is no room for the longest sequence, there is
+    # none for the tables of its positions either.
+    positions = rank_budget(config, numbers, group, dtype, positions).max_model_len
     source = open_weights(config.model)
     total = source.total_bytes // group.degree
     done, told = 0, 0
@@ -94,10 +98,17 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
         weight_bytes = model.load(source, loaded)
         verifying.finish()
     source.close()
+    give_back()
     link.send(Loading(group.rank, weight_bytes, weight_bytes))
     budget = rank_budget(config, numbers, group, dtype, positions, loaded_bytes=weight_bytes)
     blocks = _smallest(budget.blocks, group)
     reach = _smallest(min(budget.max_model_len, blocks * BLOCK), group)
+    cache_bytes = blocks * model.cache_bytes_per_block()
+    if group.rank == 0:
+        log.info(
+            "KV cache: %s for %d tokens, %s; one sequence may have %d",
+            human(cache_bytes), blocks * BLOCK, budget.cache_rule, reach,
+        )  # fmt: skip
     with torch.inference_mode():
         runner = Runner(model, blocks, config.max_num_seqs, reach)
     return runner, Ready(
@@ -112,7 +123,7 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
         device=str(group.device),
         degree=group.degree,
         weight_bytes=weight_bytes,
-        kv_bytes=blocks * model.cache_bytes_per_block(),
+        kv_bytes=cache_bytes,
         load_seconds=time.monotonic() - began,
         estimated=budget.bytes,
     )

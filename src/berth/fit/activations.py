@@ -51,6 +51,7 @@ class Step:
     # Tokens of all sequences that decode gathers from the cache at once; None: every sequence
     # padded to the longest.
     gather: int | None = None
+    sampled: int = 1  # sequences that sample at once, however long they are
 
     @property
     def gathered(self) -> int:
@@ -115,7 +116,7 @@ def logits_bytes(
     """Logits and what sampling makes of them, on rank 0 of the last stage."""
     if engine == "native":
         copies = 1 if degree == 1 else 2  # the ranks' parts, and joined
-        rows = step.sequences * (
+        rows = max(step.sequences, step.sampled) * (
             ceil_bytes(vocabulary, element * copies) + vocabulary * _SAMPLER_BYTES
         )
         # A prompt whose logprobs are asked for: a row for each position of the step.

@@ -8,16 +8,28 @@ from typing import Literal, Protocol
 from berth.fit.cache_size import BLOCK_TOKENS
 from berth.fit.machines import Device, Machine
 from berth.fit.options import option
-from berth.fit.request import FitInputError, FitRequest
+from berth.fit.request import EngineName, FitInputError, FitRequest, default_fraction
 from berth.fit.sharding import Layout, conflicts, outline
-from berth.fit.terms import CACHE, LOADING, RUNTIME, WEIGHTS, Term
+from berth.fit.terms import (
+    CACHE,
+    LOADING,
+    PROGRAMS,
+    RUNTIME,
+    SERVER,
+    WEIGHTS,
+    Term,
+    beside_the_engine,
+)
 from berth.fit.units import human
 from berth.presets.numbers import Attention, Layer, Mlp, ModelNumbers
 from berth.protocol.architectures import NATIVE
 
 BLOCK = BLOCK_TOKENS["native"]
-# Left free whatever the fraction says: on a small host the fraction alone would be too little.
-HOST_RESERVE = 512 * 1024 * 1024
+# On a machine that others use too, and that nobody has divided: of what weights and activations
+# leave, the part that the cache of more than one sequence takes.
+SHARE = 0.25
+# What is no memory of the engine's own, or is there already when the engine asks.
+_NOT_ASKED = frozenset({CACHE, RUNTIME, SERVER, PROGRAMS})
 
 
 class CannotFit(Exception):
@@ -115,11 +127,36 @@ class EngineBudget:
     max_model_len: int  # tokens that one sequence may have
     terms: tuple[Term, ...]  # at max_model_len, the cache as it will be allocated
     room: int  # bytes that this rank might still take when it was asked
+    cache_rule: str  # what decided how large the cache is, as a clause
 
     @property
     def bytes(self) -> dict[str, int]:
         """The terms by name, for metrics."""
         return {term.name: term.bytes for term in self.terms}
+
+
+def engine_room(
+    engine: EngineName,
+    kind: Literal["gpu", "cpu"],
+    *,
+    total: int,
+    free: int,
+    fraction: float | None,
+    ranks_here: int = 1,
+) -> int:
+    """Bytes that one more of `ranks_here` ranks may still take of a device, as `fit` counts them.
+
+    Args:
+        total, free: of the device; of the container, where that has a limit. What the page cache
+            holds is free.
+        fraction: of the total that may be in use, others included; None: fit's own.
+    """
+    fraction = default_fraction(engine, kind) if fraction is None else fraction
+    room = int(total * fraction) - (total - free)
+    if kind == "cpu":
+        beside = beside_the_engine(engine, 0, 1)
+        room -= sum(term.bytes for term in beside if term.name == PROGRAMS)
+    return max(0, room) // ranks_here
 
 
 def engine_budget(
@@ -133,7 +170,8 @@ def engine_budget(
     max_model_len: int,
     max_num_seqs: int,
     max_batch_tokens: int,
-    memory_fraction: float,
+    memory_fraction: float | None = None,
+    shared: bool = False,
     ranks_here: int = 1,
     loaded_bytes: int = 0,
     kv_cache_bytes: int | None = None,
@@ -148,7 +186,11 @@ def engine_budget(
 
     Args:
         dtype: of weights, activations and cache: "float32", "bfloat16" or "float16".
-        memory_fraction: of the total that may be in use when the engine runs, others included.
+        memory_fraction: of the total that may be in use when the engine runs, others included;
+            None: fit's own.
+        shared: it is a machine that others use too: the cache is to have room for one sequence as
+            long as may be, and beyond that SHARE of what is left. Not where the operator gave a
+            fraction, which is taken whole.
         ranks_here: ranks that share this device's memory (CPU; 1 on a GPU of its own).
         kv_cache_bytes: the operator's own size of the cache, if any.
         gather_tokens: on a GPU, tokens of all sequences that decode gathers at once; None where
@@ -163,6 +205,7 @@ def engine_budget(
         engine="native",
         dtype=dtype,
         batch_tokens=max(max_batch_tokens, max_num_seqs),
+        max_num_seqs=max_num_seqs,
         tensor=degree,
         gather_tokens=gather_tokens,
     )
@@ -170,19 +213,26 @@ def engine_budget(
     layout = Layout(degree)
     if reasons := conflicts(plan, layout, "native"):
         raise FitInputError("; ".join(reasons))
-    kept_back = max(int(device_total_bytes * (1 - memory_fraction)), HOST_RESERVE)
-    room = max(0, device_free_bytes - kept_back) // ranks_here
+    room = engine_room(
+        "native",
+        kind,
+        total=device_total_bytes,
+        free=device_free_bytes,
+        fraction=memory_fraction,
+        ranks_here=ranks_here,
+    )
     (ledger,) = option(request, plan, layout).ledgers
     per_block = ledger.need(BLOCK, 1).of(CACHE)
 
     def terms(context: int) -> tuple[Term, ...]:
         found = ledger.need(context, max_num_seqs).terms
-        return tuple(t for t in found if t.name not in (CACHE, RUNTIME))
+        return tuple(t for t in found if t.name not in _NOT_ASKED)
 
     def beside(context: int) -> int:
         """Bytes that this rank will take besides the cache, at their most while serving."""
         return sum(t.bytes for t in terms(context) if not t.starting) - loaded_bytes
 
+    share = SHARE if shared and memory_fraction is None else 1.0
     blocks, reach = _blocks(
         room if kv_cache_bytes is None else None,
         kv_cache_bytes,
@@ -190,10 +240,12 @@ def engine_budget(
         per_block,
         max_num_seqs,
         max_model_len,
+        share,
     )
     loading = sum(t.bytes for t in terms(BLOCK) if t.name in (WEIGHTS, LOADING)) - loaded_bytes
     if blocks < 1 or (loaded_bytes == 0 and loading > room):
-        raise CannotFit(_refusal(device, room, device_total_bytes, per_block, terms(BLOCK)))
+        used = device_total_bytes - device_free_bytes
+        raise CannotFit(_refusal(device, room, device_total_bytes, used, per_block, terms(BLOCK)))
     cache = Term(
         name=CACHE,
         bytes=blocks * per_block,
@@ -201,11 +253,31 @@ def engine_budget(
         high=blocks * per_block,
         exact=True,
     )
-    return EngineBudget(blocks=blocks, max_model_len=reach, terms=(*terms(reach), cache), room=room)
+    if blocks == _blocks_of(max_model_len) * max_num_seqs:
+        rule = f"all {max_num_seqs} sequences at their longest"
+    elif kv_cache_bytes is not None:
+        rule = "as --kv-cache-memory says"
+    elif share == 1.0:
+        rule = f"all that is left of {human(device_total_bytes)}"
+    elif blocks == _blocks_of(reach):
+        rule = "one sequence at its longest; --kv-cache-memory gives more"
+    else:
+        rule = f"{SHARE:.0%} of what is left; --kv-cache-memory gives more"
+    return EngineBudget(
+        blocks=blocks,
+        max_model_len=reach,
+        terms=(*terms(reach), cache),
+        room=room,
+        cache_rule=rule,
+    )
 
 
 def _device(kind: Literal["gpu", "cpu"], total: int) -> Device:
     return Device(product=kind, kind=kind, total=total, low=total, high=total, known=True)
+
+
+def _blocks_of(tokens: int) -> int:
+    return -(-tokens // BLOCK)
 
 
 def _blocks(
@@ -215,17 +287,19 @@ def _blocks(
     per_block: int,
     sequences: int,
     most: int,
+    share: float,
 ) -> tuple[int, int]:
     """Blocks and the longest sequence: what a longer one needs besides the cache is taken off.
 
     A longer context makes wider activations, so it is settled first: the longest whose own cache
-    still fits beside them. Then the rest goes to more blocks, as many as can ever be used.
+    still fits beside them. Then `share` of what is left goes to the cache, if that is more; no more
+    than can ever be used.
     """
-    wanted = -(-most // BLOCK) * sequences
+    wanted = _blocks_of(most) * sequences
     if room is None:
         blocks = min(wanted, (fixed or 0) // per_block)
         return blocks, min(most, blocks * BLOCK)
-    low, high = 0, -(-most // BLOCK) + 1
+    low, high = 0, _blocks_of(most) + 1
     while high - low > 1:
         middle = (low + high) // 2
         held = beside(min(most, middle * BLOCK)) + middle * per_block <= room
@@ -233,7 +307,8 @@ def _blocks(
     reach = min(most, low * BLOCK)
     if reach < 1:
         return 0, 0
-    return min(wanted, (room - beside(reach)) // per_block), reach
+    left = (room - beside(reach)) // per_block
+    return min(wanted, max(_blocks_of(reach), int(left * share))), reach
 
 
 class _Beside(Protocol):
@@ -241,12 +316,12 @@ class _Beside(Protocol):
 
 
 def _refusal(
-    device: str, room: int, total: int, per_block: int, terms: tuple[Term, ...]
+    device: str, room: int, total: int, used: int, per_block: int, terms: tuple[Term, ...]
 ) -> list[str]:
     need = sum(term.bytes for term in terms if not term.starting) + per_block
     lines = [
         f"the model does not fit: {human(need)} are needed for one block of {BLOCK} tokens, and "
-        f"{human(room)} of {human(total)} on {device} may still be used"
+        f"{human(room)} of {human(total)} on {device} may still be used ({human(used)} are in use)"
     ]
     lines += [f"  {term.name}: {human(term.bytes)}" for term in terms if term.bytes]
     lines.append(f"  {CACHE}: {human(per_block)} for each block")

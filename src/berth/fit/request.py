@@ -26,15 +26,17 @@ NATIVE_ARCHITECTURES = frozenset(
         "FalconForCausalLM",
     }
 )
-# Of the device's memory that an engine may take. vLLM's is its own default since 0.2x; what the
-# others leave covers fragmentation and whoever else is on the device.
+# Of a GPU's memory that an engine may take. vLLM's is its own default since 0.2x; what the others
+# leave covers fragmentation and whoever else is on the device.
 _FRACTION: dict[EngineName, float] = {
     "native": 0.95,
     "vllm": 0.92,
     "transformers": 0.95,
     "llamacpp": 0.95,
 }
-_CPU_FRACTION = 0.90  # the node's own daemons live in the same RAM
+# Of a container's or a machine's memory: what an estimate may be short of. A machine that is known
+# from a size table alone has its own daemons in it too.
+_CPU_FRACTION, _NODE_FRACTION = 0.95, 0.90
 _KV_DTYPES: dict[EngineName, frozenset[str]] = {
     "native": frozenset(),
     "vllm": frozenset({"float16", "bfloat16", "fp8"}),
@@ -64,6 +66,9 @@ class FitRequest:
     tensor: int | None = None  # tensor-parallel degree; None: the best that is feasible
     pipeline: int | None = None
     batch_tokens: int | None = None  # positions of one step; None: the engine's default
+    # Native engine: sequences that one step may compute at most; None: the server's default. So
+    # many sample at once, however long they are.
+    max_num_seqs: int | None = None
     memory_fraction: float | None = None  # of the device's memory that the engine may take
     # Native engine on a GPU: tokens that decode gathers at once; None: all sequences, padded.
     gather_tokens: int | None = None
@@ -71,7 +76,10 @@ class FitRequest:
     stored_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("nodes", "context", "concurrency", "tensor", "pipeline", "batch_tokens"):
+        for name in (
+            *("nodes", "context", "concurrency", "tensor", "pipeline", "batch_tokens"),
+            "max_num_seqs",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise FitInputError(f"{name} is {value}; it should be at least 1")
@@ -169,7 +177,8 @@ class FitRequest:
         """Of the device's memory that the engine may take."""
         if self.memory_fraction is not None:
             return self.memory_fraction
-        return _CPU_FRACTION if self.machine.device.kind == "cpu" else _FRACTION[self.engine]
+        device = self.machine.device
+        return default_fraction(self.engine, device.kind, known=device.known)
 
     @property
     def wanted_context(self) -> int:
@@ -179,6 +188,19 @@ class FitRequest:
     @property
     def wanted_concurrency(self) -> int:
         return self.concurrency or 1
+
+
+def default_fraction(
+    engine: EngineName, kind: Literal["gpu", "cpu"], *, known: bool = True
+) -> float:
+    """Of a device's memory, what an engine may take where nobody said.
+
+    Args:
+        known: False for a machine of which only a size table's number is known.
+    """
+    if kind == "gpu":
+        return _FRACTION[engine]
+    return _CPU_FRACTION if known else _NODE_FRACTION
 
 
 def default_engine(model: ModelNumbers, kind: Literal["gpu", "cpu"]) -> EngineName:

@@ -33,9 +33,12 @@ class Overhead:
 
     def times(self, factor: int) -> Overhead:
         """So many of them."""
-        return Overhead(
-            self.bytes * factor, self.low * factor, self.high * factor, self.measured, self.source
-        )
+        return self.scaled(factor, 1)
+
+    def scaled(self, factor: int, of: int) -> Overhead:
+        """So many `of`-ths of it, rounded up."""
+        size, low, high = (-(-n * factor // of) for n in (self.bytes, self.low, self.high))
+        return Overhead(size, low, high, self.measured, self.source)
 
 
 def runtime_overhead(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from berth.fit.activations import (
     Step,
@@ -13,14 +13,16 @@ from berth.fit.activations import (
     score_bytes,
 )
 from berth.fit.cache_size import cache_bytes
-from berth.fit.request import FitRequest
+from berth.fit.request import EngineName, FitRequest
 from berth.fit.runtime import Overhead, overhead, runtime_overhead
 from berth.fit.sharding import Layout, Outline, Stage, model_bytes, sizes_agree
-from berth.fit.units import ELEMENT_BYTES, GIB, MIB, ceil_bytes
+from berth.fit.units import ELEMENT_BYTES, GIB, MIB, ceil_bytes, ceil_div
 from berth.presets.numbers import Attention, Mlp
+from berth.protocol.config import MAX_NUM_SEQS, EngineKind
 
 Resource = Literal["device", "host", "shm", "disk"]
 LARGE_DEVICE = 70 * GIB
+ENGINE_KINDS: tuple[str, ...] = get_args(EngineKind)  # those that Berth's server runs
 
 WEIGHTS = "weights"
 CACHE = "kv cache"
@@ -29,6 +31,8 @@ SCORES = "attention scores"
 LOGITS = "logits"
 TABLES = "rotary tables"
 RUNTIME = "runtime overhead"
+SERVER = "server"
+PROGRAMS = "programs"
 LOADING = "load transient"
 SLACK = "allocator slack"
 HOST = "host memory"
@@ -116,6 +120,7 @@ class Ledger:
         self.stage = stage
         self._kind = request.machine.device.kind
         self._total = request.machine.device.total
+        self._ranks_here = ceil_div(layout.ranks, request.nodes)
         self._fixed = self._fixed_terms(plan)
 
     def need(self, context: int, concurrency: int) -> Need:
@@ -142,6 +147,11 @@ class Ledger:
             and sizes_agree(request, plan)
         )
         size = self.stage.weight_bytes
+        beside = (
+            beside_the_engine(request.engine, request.model.vocab, self._ranks_here)
+            if self._kind == "cpu"
+            else ()
+        )
         weights = (
             _exact(WEIGHTS, size)
             if exact
@@ -151,6 +161,7 @@ class Ledger:
         return (
             weights,
             _term(RUNTIME, runtime),
+            *beside,
             Term(
                 name=LOADING,
                 bytes=loading,
@@ -177,7 +188,7 @@ class Ledger:
         engine = request.engine
         tokens = batch_tokens(engine, self._total, request.batch_tokens)
         if engine == "native":
-            tokens = max(tokens, concurrency)
+            tokens = max(tokens, _at_once(request, concurrency))
         cache = cache_bytes(
             stage.layers,
             degree=degree,
@@ -187,7 +198,8 @@ class Ledger:
             engine=engine,
             batch_tokens=tokens,
         )
-        step = Step(tokens, concurrency, context, request.gather_tokens)
+        at_once = _at_once(request, concurrency)
+        step = Step(tokens, concurrency, context, request.gather_tokens, at_once)
         live = activation_bytes(
             request.model,
             stage.layers,
@@ -259,6 +271,31 @@ class Ledger:
             worst = max(worst, extra - after)
             after += own
         return ceil_bytes(worst, element)
+
+
+def _at_once(request: FitRequest, concurrency: int) -> int:
+    """Sequences that sample in one step at most."""
+    if request.engine != "native":
+        return concurrency
+    return max(concurrency, request.max_num_seqs or MAX_NUM_SEQS)
+
+
+def beside_the_engine(engine: EngineName, vocabulary: int, ranks_here: int) -> tuple[Term, ...]:
+    """What a server on a CPU node takes that no rank's own memory is: each rank's part of it.
+
+    The server's process, with a tokenizer that grows with the vocabulary, and the pages of the
+    programs' files. The kernel counts those to the container that read them first and could take
+    them back, but nothing runs without.
+    """
+    if engine not in ENGINE_KINDS:
+        return ()
+    tokenizer = overhead(engine, "cpu", "tokenizer").scaled(vocabulary, 1000)
+    server = overhead(engine, "cpu", "server").plus(tokenizer)
+    programs = overhead(engine, "cpu", "programs")
+    return (
+        _term(SERVER, server.scaled(1, ranks_here)),
+        _term(PROGRAMS, programs.scaled(1, ranks_here)),
+    )
 
 
 def _pieces(hidden: int, mixer: object, feed_forward: object, degree: int) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 from berth.limits.cgroups import Read, groups, read_file
@@ -47,6 +48,22 @@ def memory(read: Read = read_file) -> Memory:
         if limit < total:
             total, file = limit, name
     return Memory(total, free, file)
+
+
+def mapped_file_bytes(read: Read = read_file) -> int:
+    """Pages of files that this process has mapped and looked at."""
+    return _sizes(read("/proc/self/status") or "", ":").get("RssFile", 0) * 1024
+
+
+def give_back() -> None:
+    """Let the kernel have what was freed and glibc keeps for later.
+
+    After something large was made of many small pieces or read through large buffers: what the
+    process takes from then on does not refill the holes. Loading 0.6 GB of weights leaves 60 MB.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # another C library has none
+    if trim is not None:
+        trim(0)
 
 
 def _number(text: str | None) -> int | None:

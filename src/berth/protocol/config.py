@@ -12,6 +12,7 @@ EngineKind = Literal["native", "transformers"]
 # off: nothing of the weights is read for its checksum. auto: what has a checksum or a digest. full:
 # files that have none are refused.
 Verify = Literal["off", "auto", "full"]
+MAX_NUM_SEQS = 64  # sequences in one step, where nobody says
 DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"]
 
 
@@ -27,11 +28,13 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     # The host's cores shared between the ranks of this node where None.
     threads: int | None = None
     max_model_len: int | None = None  # tokens; None: the model's own, as far as the cache reaches
-    max_num_seqs: int = 64  # sequences in one step
+    max_num_seqs: int = MAX_NUM_SEQS  # sequences in one step
     max_batch_tokens: int = 1024  # positions computed in one step (prefill chunks and decodes)
     block_size: int = 16  # tokens of one KV block
     kv_cache_bytes: int | None = None  # per rank; None: sized from what memory is left
-    memory_fraction: float = 0.85  # of the device's memory that weights and cache may take
+    # Of the device's memory (a container's limit, where it has one), what may be in use, others
+    # included; None: see berth.fit.native.
+    memory_fraction: float | None = None
     prefix_caching: bool = True
     degree: int = 1  # tensor-parallel degree, over all nodes
     heartbeat_seconds: float = 0.5

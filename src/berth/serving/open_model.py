@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from berth.limits.memory import give_back
 from berth.protocol.config import EngineConfig
 from berth.serving.chat_template import ChatTemplate, Llama2Template, PlainTemplate
 from berth.serving.chat_templates import NAMES, named_template
@@ -62,10 +63,12 @@ def open_model(
     if not folder.is_dir():
         raise TokenizerError(f"{folder} is not a folder; it should hold a model's files")
     tokenizer = load_tokenizer(folder, Path(engine.tokenizer) if engine.tokenizer else None)
+    chosen = select_template(folder, tokenizer, template, fallback_template)
+    give_back()  # a vocabulary is read in many small pieces: a quarter of what it took
     return ServingConfig(
         model_id=model_id,
         tokenizer=tokenizer,
-        template=select_template(folder, tokenizer, template, fallback_template),
+        template=chosen,
         engine=engine,
         launch=launch or LaunchConfig(),
         max_waiting=max_waiting,

@@ -11,11 +11,10 @@ import msgspec
 
 from berth.fit.explain import explain
 from berth.fit.machines import Machine
-from berth.fit.native import HOST_RESERVE
 from berth.fit.placement import PRODUCT, Node, cached_fit
 from berth.fit.request import EngineName, FitInputError, FitRequest
 from berth.fit.terms import DISK, HOST, SHM
-from berth.fit.units import GIB, MIB
+from berth.fit.units import GIB
 from berth.fit.verdict import Verdict
 from berth.presets.numbers import ModelNumbers, from_config_json
 from berth.workspace.shape import Shape
@@ -23,9 +22,6 @@ from berth.workspace.spec import Spec
 from berth.workspace.types import Fit
 
 _CPU_SEQUENCES = 8  # that a pod on a CPU node gets memory for, where the node has it
-# Of a CPU pod's memory: the share that the engine may take, what it keeps free in any case
-# (berth.fit.native.HOST_RESERVE), and what the server's own process takes.
-_CPU_FRACTION, _SERVER = 0.90, 256 * MIB
 
 
 def question(
@@ -43,9 +39,6 @@ def question(
     if preset.weight_files_gib is not None and (numbers.quantization or numbers.missing):
         stored = int(preset.weight_files_gib * GIB)
     tensor, pipeline = layout or (spec.options.degree, None)
-    fraction = spec.options.memory_fraction
-    if machine.device.kind == "cpu":
-        fraction = _engine_share(machine.device.total, fraction or _CPU_FRACTION)
     return FitRequest(
         model=numbers,
         name=preset.name,
@@ -57,7 +50,7 @@ def question(
         quantize=spec.options.quantize,
         tensor=tensor,
         pipeline=pipeline,
-        memory_fraction=fraction,
+        memory_fraction=spec.options.memory_fraction,
         stored_bytes=stored,
     )
 
@@ -66,17 +59,6 @@ def question(
 def _numbers(config: bytes) -> ModelNumbers:
     """Of a preset's config: asked of every node, and made of a hundred layers each time."""
     return from_config_json(msgspec.json.decode(config))
-
-
-def _engine_share(total: int, fraction: float) -> float:
-    """The part of a CPU pod's memory that the engine will find it may take: as it counts itself."""
-    room = min(int(total * fraction), total - HOST_RESERVE) - _SERVER
-    return max(room / total, 0.001)
-
-
-def _pod_memory(need: int, fraction: float) -> int:
-    """The other way round: the memory of a pod whose engine may take `need` bytes."""
-    return max(int((need + _SERVER) / fraction) + 1, need + _SERVER + HOST_RESERVE)
 
 
 def cpu_dtypes(spec: Spec) -> list[tuple[Spec, str]]:
@@ -151,19 +133,21 @@ def _products(nodes: Sequence[Node]) -> tuple[str, ...]:
 
 def cpu_shape(spec: Spec, verdict: Verdict, free: int, dtype: str = "") -> Shape:
     """Memory for some sequences at a time, where the node has it."""
-    fraction = spec.options.memory_fraction or _CPU_FRACTION
     several = cached_fit(replace(verdict.request, concurrency=_CPU_SEQUENCES))
     need = verdict.need
     if several.outcome == "fits":
         need = several.need
     elif verdict.outcome != "fits":
         need = verdict.usable
+    ranks = verdict.layout.ranks if verdict.layout else 1
+    # The whole of a pod is its server's: the other way round than fit's "usable".
+    pod = int(need * ranks / verdict.request.fraction) + ranks
     return Shape(
         device="cpu",
         engine=spec.engine,
         dtype=dtype,
-        memory=min(_pod_memory(need, fraction), max(free, 1)),
-        fraction=fraction,
+        memory=min(pod, max(free, 1)),
+        fraction=spec.options.memory_fraction or 0.0,
         disk=next(term.bytes for term in verdict.node_terms if term.name == DISK),
         fit=fit_of(verdict),
     )

@@ -1,15 +1,16 @@
-"""How many KV blocks fit beside weights that are loaded already. Pure.
+"""How many tokens the caches may hold beside weights that are loaded already. Pure.
 
-The native engine asks `berth.fit` instead; this engine's models may be of any architecture, and
-what a token adds to their caches was measured.
+The native engine asks `berth.fit` how much each step takes; this engine's models may be of any
+architecture, and what a token adds to their caches was measured.
 """
 
 from __future__ import annotations
 
-from berth.fit.native import CannotFit
+from berth.fit.native import SHARE, CannotFit
+from berth.fit.units import human
 
-# Left to activations, the allocator's slack and whoever else lives on the machine.
-HOST_RESERVE_BYTES = 512 * 1024 * 1024
+# Left to what a pass computes and gives back, where there is so much; else half of what is left.
+_PASSING_BYTES = 256 * 1024 * 1024
 
 
 class DoesNotFit(CannotFit):
@@ -19,40 +20,37 @@ class DoesNotFit(CannotFit):
         super().__init__([sentence])
 
 
-def cache_blocks(
+def cache_tokens(
     *,
-    bytes_per_block: int,
-    block_size: int,
-    wanted_tokens: int,
-    kv_cache_bytes: int | None,
-    memory_fraction: float,
-    total: int,
-    free: int,
-    ranks_here: int,
+    bytes_per_token: int,
+    wanted: int,
+    longest: int,
+    room: int,
+    kv_cache_bytes: int | None = None,
+    shared: bool = False,
 ) -> int:
-    """Blocks of the KV cache on one rank, the weights being loaded already.
+    """Tokens of all sequences together.
 
     Args:
-        bytes_per_block: over all layers.
-        wanted_tokens: more than this are never used (all sequences at their longest).
+        wanted: more than this are never used (all sequences at their longest).
+        longest: tokens of one sequence.
+        room: bytes that the engine may still take of the device.
         kv_cache_bytes: the operator's own number, if any.
-        memory_fraction: of `total` that weights and caches together may take.
-        total, free: bytes of the device now.
-        ranks_here: ranks that share this device's memory (CPU; 1 on a GPU of its own).
+        shared: it is a machine that others use too: room for the longest sequence, and beyond that
+            for a part of what is left, as the native engine has it.
 
     Raises:
-        DoesNotFit: not even one block.
+        DoesNotFit: not even one token.
     """
-    wanted = -(-wanted_tokens // block_size)
     if kv_cache_bytes is not None:
         room = kv_cache_bytes
     else:
-        kept_back = int(total * (1 - memory_fraction))
-        room = max(0, free - max(kept_back, HOST_RESERVE_BYTES)) // ranks_here
-    blocks = min(wanted, room // bytes_per_block)
-    if blocks < 1:
+        room -= min(_PASSING_BYTES, room // 2)
+    tokens = room // bytes_per_token
+    if shared and kv_cache_bytes is None:
+        tokens = min(tokens, max(longest, int(tokens * SHARE)))
+    if tokens < 1:
         raise DoesNotFit(
-            f"the KV cache needs {bytes_per_block} bytes for one block of {block_size} tokens, "
-            f"and {room} are left of {total} ({free} free before the cache)"
+            f"the KV cache needs {human(bytes_per_token)} for one token, and {human(room)} are left"
         )
-    return blocks
+    return min(wanted, tokens)

@@ -14,6 +14,7 @@ from transformers.utils import import_utils
 from transformers.utils import logging as transformers_logging
 
 from berth.engine.placement import choose_device, choose_dtype
+from berth.fit.request import default_fraction
 from berth.models.config_files import model_layout
 from berth.models.weights.folder import open_weight_files
 from berth.models.weights.verify import verification
@@ -67,7 +68,9 @@ def load_model(
     if device.type == "cuda":
         settings |= {
             "device_map": config.device_map,
-            "max_memory": _gpu_memory(config.memory_fraction),
+            "max_memory": _gpu_memory(
+                config.memory_fraction or default_fraction("transformers", "gpu")
+            ),
         }
     given = {k: value for k, value in settings.items() if value is not None}
     files = open_weight_files(folder)

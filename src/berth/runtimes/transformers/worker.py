@@ -13,9 +13,11 @@ import msgspec
 from berth.engine.link import Link
 from berth.engine.memory import device_memory
 from berth.engine.placement import use_threads
+from berth.fit.native import engine_room
+from berth.limits.memory import mapped_file_bytes
 from berth.protocol.config import EngineConfig
 from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, StepReport, Submit, ToEngine
-from berth.runtimes.transformers.cache_size import cache_blocks
+from berth.runtimes.transformers.cache_size import cache_tokens
 from berth.runtimes.transformers.core import Core
 from berth.runtimes.transformers.generate import Generates
 from berth.runtimes.transformers.loading import load_model, positions_of
@@ -116,21 +118,27 @@ def _capacity(config: EngineConfig, abilities: Abilities, positions: int) -> int
     for device, size in abilities.bytes_per_token.items():
         if size == 0:
             continue
-        total, free = device_memory(device)
-        fixed = abilities.bytes_per_sequence.get(device, 0) * config.max_num_seqs
-        capacity = min(
-            capacity,
-            cache_blocks(
-                bytes_per_block=size,
-                block_size=1,
-                wanted_tokens=wanted,
-                kv_cache_bytes=config.kv_cache_bytes,
-                memory_fraction=config.memory_fraction,
-                total=total,
-                free=max(0, free - fixed),
-                ranks_here=1,
-            ),
+        on_cpu = device.type == "cpu"
+        memory = device_memory(device)
+        # Weights are mapped from their files: page cache, but nothing that could be given up.
+        mapped = mapped_file_bytes() if on_cpu else 0
+        room = engine_room(
+            "transformers",
+            "cpu" if on_cpu else "gpu",
+            total=memory.total,
+            free=memory.free - mapped,
+            fraction=config.memory_fraction,
         )
+        fixed = abilities.bytes_per_sequence.get(device, 0) * config.max_num_seqs
+        tokens = cache_tokens(
+            bytes_per_token=size,
+            wanted=wanted,
+            longest=positions,
+            room=max(0, room - fixed),
+            kv_cache_bytes=config.kv_cache_bytes,
+            shared=on_cpu and not memory.limited and config.memory_fraction is None,
+        )
+        capacity = min(capacity, tokens)
     return capacity
 
 
