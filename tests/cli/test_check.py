@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from berth.cli.check import check
+from berth.cli.main import main
 from cluster.fake_api import LABELS, FakeApi, fake_api
 
 GPU = "nvidia.com/gpu"
@@ -129,6 +130,15 @@ def test_only_what_berth_serves(api: FakeApi, run: Any) -> None:
     result = run("qwen3.5-9b", "--served")
     assert result.exit_code == 2
     assert "no engine serves qwen3.5-9b yet" in result.output
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "text", "", '{"clusters": 3, "users": []}'])
+def test_a_file_that_is_no_kubeconfig_is_a_sentence(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "config"
+    file.write_text(content)
+    done = CliRunner().invoke(main, ["check", "pocket", "--cpu", "--kubeconfig", str(file)])
+    assert done.exit_code == 2, done.output
+    assert "no cluster to ask: " in done.output
 
 
 def test_gpu_memory_too_small(api: FakeApi, run: Any) -> None:

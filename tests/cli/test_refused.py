@@ -108,6 +108,31 @@ def change(folder: Path, **keys: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | keys))
 
 
+@pytest.mark.parametrize("layout", ["meta", "hf"])
+@pytest.mark.parametrize(
+    "spoil", [truncate, lambda f: f.write_text(_POINTER), lambda f: f.write_bytes(b"")]
+)
+def test_fit_refuses_a_spoilt_file_in_the_same_words(
+    layout: str, spoil: Callable[[Path], object], request: pytest.FixtureRequest
+) -> None:
+    """It was a traceback with exit code 1, which is "does not fit"."""
+    folder = request.getfixturevalue(layout)
+    spoil(next(iter(sorted([*folder.glob("*.pth"), *folder.glob("*.safetensors")]))))
+    done = CliRunner().invoke(main, ["fit", str(folder), "--ram", "8"])
+    assert done.exit_code == 2, done.output
+    assert " ".join(done.output.partition("Error: ")[2].split()) == said(str(folder))
+
+
+def test_fit_passes_on_what_the_reader_of_weights_says(tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(POCKET, folder)
+    (folder / "consolidated.00.pth").write_bytes(b"no archive at all")
+    done = CliRunner().invoke(main, ["fit", str(folder), "--ram", "8"])
+    assert done.exit_code == 2, done.output
+    assert "consolidated.00.pth" in done.output
+    assert "Traceback" not in done.output
+
+
 def test_a_model_that_the_engine_does_not_know(hf: Path) -> None:
     change(hf, rope_scaling={"type": "yarn", "factor": 4.0})
     assert 'rope_scaling.type is "yarn"' in said(str(hf))

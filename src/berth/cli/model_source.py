@@ -103,6 +103,7 @@ def from_folder(folder: Path) -> Model:
             config = json.loads((folder / "config.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise ModelError(f"{folder / 'config.json'} cannot be read: {error}") from error
+        _whole(files)
         headers = [read_local_header(file) for file in files]
         return _model(folder.name, config, headers)
     if (folder / "params.json").is_file():
@@ -114,10 +115,24 @@ def _from_meta(folder: Path) -> Model:
     from berth.fit.native import numbers_of
     from berth.models.config import ConfigError
     from berth.models.config_files import load_config
+    from berth.models.weights.source import WeightError
 
+    _whole(sorted(folder.glob("consolidated*.pth")))
     try:
         return Model(name=folder.name, numbers=numbers_of(load_config(folder)), engine="native")
-    except ConfigError as error:
+    except (ConfigError, WeightError, OSError) as error:
+        raise ModelError(str(error)) from error
+
+
+def _whole(files: Iterable[Path]) -> None:
+    """Raises ModelError, in the words in which `berth serve` refuses the same folder."""
+    from berth.cli.refused import whole
+    from berth.images.weight_files import WeightsMissing
+
+    try:
+        for file in files:
+            whole(file)
+    except (WeightsMissing, OSError) as error:
         raise ModelError(str(error)) from error
 
 

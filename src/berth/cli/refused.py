@@ -30,7 +30,7 @@ def refuse(folder: Path, degree: int) -> None:
     layout = model_layout(folder)
     described(folder).require_degree(degree)
     for file in _safetensors(folder) if layout == "hf" else _consolidated(folder):
-        _whole(file)
+        whole(file)
 
 
 def _consolidated(folder: Path) -> list[Path]:
@@ -57,7 +57,8 @@ def _safetensors(folder: Path) -> list[Path]:
     return [file for name, file in here.items() if not name.startswith("consolidated")]
 
 
-def _whole(file: Path) -> None:
+def whole(file: Path) -> None:
+    """Raises WeightsMissing where a file of weights is truncated, or not the file itself."""
     with file.open("rb") as content:
         begins = content.read(len(_POINTER))
     if begins == _POINTER:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from berth.cluster.fields import Json, mapping, name_of, text, words
 from berth.cluster.nodes import placement_nodes, unreadable
 from berth.fit.placement import Node
@@ -50,6 +52,11 @@ def connect(kubeconfig: Path | None = None, context: str | None = None) -> Any:
             )
     except (ConfigException, OSError) as error:
         raise ClusterError(f"no cluster to ask: {error}") from error
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
+        # What the library says of a file that is no kubeconfig.
+        where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        said = " ".join(str(error).split())
+        raise ClusterError(f"no cluster to ask: {where} is no kubeconfig: {said}") from error
     settings.retries = 2
     return client.CoreV1Api(client.ApiClient(settings))
 
