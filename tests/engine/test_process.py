@@ -122,3 +122,13 @@ def test_damaged_weights_are_served_where_nobody_wants_to_know(module: str, tmp_
     folder = broken(tmp_path, "flipped bit")
     with engine(folder, tmp_path, module=module, verify="off") as running:
         assert running.ready().weight_bytes > 0
+
+
+def test_two_ranks_share_the_checks_and_either_refuses(tmp_path: Path) -> None:
+    """The damaged tensor is the file's last: the second rank's part."""
+    folder = broken(tmp_path, "flipped bit")
+    with engine(folder, tmp_path, degree=2) as running:
+        fatal = running.wait_for(Fatal)
+        assert fatal.rank == 1
+        assert re.fullmatch(SENTENCES["flipped bit"], fatal.reason)
+        assert not fatal.retry
