@@ -84,6 +84,18 @@ def test_on_cpu_the_pods_memory_is_asked(api: FakeApi, run: Any) -> None:
     assert run(model="llama-2-7b", resources={"requests": {"memory": "32Gi"}}).exit_code == 0
 
 
+def test_the_cpus_that_the_pod_requests_have_to_be_free(api: FakeApi, run: Any) -> None:
+    api.add_node("cpu-1", gpus=None, labels={})  # 47 CPUs
+    assert "--cpus=1" in arguments()
+    api.add_pod("cpu-1", {"requests": {"cpu": "45500m"}})
+    assert run().exit_code == 0, run().output
+    for cpus in ("2", 2, "1600m"):
+        result = run(resources={"requests": {"cpu": cpus, "memory": "2Gi"}})
+        assert result.exit_code == 1
+        assert "CPUs, and 1.5 of 47 are not requested by other pods" in result.output
+    assert run(resources={"requests": {"memory": "2Gi"}}).exit_code == 0
+
+
 def test_the_pods_gpus_are_asked_not_the_nodes(api: FakeApi, run: Any) -> None:
     api.add_node("gpu-1")
     assert run(model="llama-2-13b-chat", gpus=2).exit_code == 0

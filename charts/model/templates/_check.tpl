@@ -25,6 +25,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - check
 - {{ $v.model | quote }}
 - --served
+{{- with (include "model.resources" . | fromYaml).requests }}
+{{- with .cpu }}
+- {{ printf "--cpus=%v" . | quote }}
+{{- end }}
+{{- end }}
 {{- if gt (int $v.gpus) 0 }}
 - --gpus={{ int $v.gpus }}
 {{- else }}

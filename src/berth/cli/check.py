@@ -48,6 +48,7 @@ from berth.protocol.config import EngineKind
 )
 @click.option("--cpu", is_flag=True, help="Place it on the nodes' memory instead of GPUs.")
 @click.option("--memory", metavar="SIZE", help="That the pod asks for, as 8Gi; with --cpu.")
+@click.option("--cpus", metavar="CPUS", help="That the pod asks for, as 500m or 4.")
 @click.option("--served", is_flag=True, help="Only on an engine that `berth serve` has.")
 @click.option("--context", type=int, metavar="TOKENS", help="Tokens of prompt and answer.")
 @click.option("--concurrency", type=int, metavar="N", help="Sequences of that length at a time.")
@@ -69,6 +70,7 @@ def check(
     replacing: str | None,
     gpus: int | None,
     memory: str | None,
+    cpus: str | None,
     served: bool,
     together: bool,
     kubeconfig: Path | None,
@@ -100,7 +102,8 @@ def check(
             tolerations=(*DEFAULT_TOLERATIONS, *(_toleration(text) for text in toleration)),
             cpu=options["cpu"],
             gpus=gpus,
-            memory=None if memory is None else _size(memory),
+            memory=None if memory is None else _quantity("memory", memory, "8Gi"),
+            milli_cpus=0 if cpus is None else _quantity("cpus", cpus, "500m", 1000),
         )
         gone = None if replacing is None else _pods(replacing)
         nodes = read_nodes(connect(kubeconfig, kube_context), gone)
@@ -124,11 +127,11 @@ def _engine_of_serve(model: Model) -> EngineKind:
     return "native" if native else "transformers"
 
 
-def _size(memory: str) -> int:
+def _quantity(option: str, text: str, example: str, parts: int = 1) -> int:
     try:
-        return parse_quantity(memory)
+        return parse_quantity(text, parts)
     except ValueError as error:
-        raise FitInputError(f"memory: {error}; write 8Gi, for example") from error
+        raise FitInputError(f"{option}: {error}; write {example}, for example") from error
 
 
 def _at_least_one(nodes: int) -> int:
