@@ -23,9 +23,14 @@ class Begun:
     @classmethod
     def create(cls, socket: str) -> Begun:
         """The server's end, beside the engine's socket. Raises OSError."""
-        path = _path(socket)
-        path.write_bytes(bytes(_SLOTS))
+        # Written whole: a hole that finds the disk full when it is filled would end the server.
+        _path(socket).write_bytes(bytes(_SLOTS))
         return cls.open(socket)
+
+    @staticmethod
+    def remove(socket: str) -> None:
+        """The file; both ends keep what they have mapped."""
+        _path(socket).unlink(missing_ok=True)
 
     @classmethod
     def open(cls, socket: str) -> Begun:

@@ -273,6 +273,7 @@ class EngineLife:
             try:
                 server = await loop.create_unix_server(lambda: RankLink(self), self._config.socket)
                 stack.callback(server.close)
+                stack.callback(Begun.remove, self._config.socket)
                 self._begun = Begun.create(self._config.socket)
             except OSError as error:
                 return Fault(f"the engine's socket cannot be made: {error}", final=True)
