@@ -85,8 +85,8 @@ def test_the_files_dtype_is_believed_before_the_configs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "fault"),
     [
-        ("other.json", "{}", "neither config.json nor params.json"),
-        ("config.json", "{", "cannot be read"),
+        ("other.json", "{}", "is no model folder: it needs config.json"),
+        ("config.json", "{", "is not valid JSON"),
         ("config.json", '{"architectures": ["NewForCausalLM"]}', "NewForCausalLM is not known"),
         ("config.json", '{"architectures": ["LlamaForCausalLM"]}', "is missing"),
     ],
@@ -157,3 +157,24 @@ def test_a_hub_that_is_not_there_says_that_none_is_needed(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match="a preset or a folder needs no network"):
         open_model("me/tiny")
+
+
+def test_what_the_native_engine_does_not_compute_is_fitted_for_the_engine_that_serves_it(
+    tmp_path: Path,
+) -> None:
+    yarn = {"rope_type": "yarn", "factor": 4.0}
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"rope_scaling": yarn}))
+    found = open_model(str(tmp_path))
+    assert found.engine == "transformers"
+    assert "yarn" in found.notes[0]
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    assert open_model(str(tmp_path)).engine == "native"
+
+
+@pytest.mark.parametrize("content", [b"version https://git-lfs\n", b"PK torn", b""])
+def test_a_pth_that_cannot_be_read_is_a_sentence(tmp_path: Path, content: bytes) -> None:
+    params = {"dim": 64, "n_layers": 1, "n_heads": 4, "vocab_size": -1}
+    (tmp_path / "params.json").write_text(json.dumps(params))
+    (tmp_path / "consolidated.00.pth").write_bytes(content)
+    with pytest.raises(ModelError, match=r"consolidated\.00\.pth"):
+        open_model(str(tmp_path))

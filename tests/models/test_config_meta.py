@@ -149,3 +149,28 @@ def test_a_llama_2_file_has_only_keys_that_metas_code_knows() -> None:
 def test_what_metas_layout_cannot_say_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=f"cannot express.*{said}"):
         to_meta(tiny_config(**changes))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("yarn", {"factor": 16}),
+        ("llama_4_scaling", {"beta": 0.1}),
+        ("use_qk_norm", True),
+        ("tied_embeddings", True),
+        ("use_biases", True),
+        ("causal", False),
+    ],
+)
+def test_a_key_of_newer_mistrals_that_is_not_computed_is_refused_by_name(
+    key: str, value: object
+) -> None:
+    params = {"dim": 64, "n_layers": 1, "n_heads": 4, "vocab_size": 96}
+    with pytest.raises(ConfigError, match=rf"params\.json: {key} is "):
+        from_meta(params | {key: value})
+    from_meta(params | {key: key == "causal"})  # what it says of a model that has none of it
+
+
+def test_mistrals_own_name_of_the_context_is_read() -> None:
+    params = {"dim": 64, "n_layers": 1, "n_heads": 4, "vocab_size": 96, "hidden_dim": 128}
+    assert from_meta(params | {"max_position_embeddings": 131072}).max_position == 131072

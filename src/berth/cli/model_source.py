@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from berth.cli.engine_of import engine_for
 from berth.fit.headers import (
     LENGTH_BYTES,
     HeaderError,
@@ -97,18 +98,21 @@ def from_preset(preset: Preset) -> Model:
 
 def from_folder(folder: Path) -> Model:
     """A folder with config.json (and safetensors files) or with Meta's params.json."""
+    from berth.models.config import ConfigError
+    from berth.models.config_files import generation_of, model_layout, read_hf_json
+
+    try:
+        if model_layout(folder) == "meta":
+            return _from_meta(folder)
+        config = read_hf_json(folder)
+        generation = generation_of(folder)
+    except ConfigError as error:
+        raise ModelError(str(error)) from error
     files = sorted(folder.glob("*.safetensors"))
-    if (folder / "config.json").is_file():
-        try:
-            config = json.loads((folder / "config.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{folder / 'config.json'} cannot be read: {error}") from error
-        _whole(files)
-        headers = [read_local_header(file) for file in files]
-        return _model(folder.name, config, headers)
-    if (folder / "params.json").is_file():
-        return _from_meta(folder)
-    raise ModelError(f"{folder} has neither config.json nor params.json")
+    files = [file for file in files if not file.name.startswith("consolidated")]
+    _whole(files)
+    headers = [read_local_header(file) for file in files]
+    return _model(folder.name, config, headers, generation)
 
 
 def _from_meta(folder: Path) -> Model:
@@ -243,15 +247,30 @@ def _first(chunks: Iterable[bytes], count: int) -> bytes:
     return content[:count]
 
 
-def _model(name: str, config: dict[str, Any], headers: list[list[StoredTensor]]) -> Model:
+def _model(
+    name: str,
+    config: dict[str, Any],
+    headers: list[list[StoredTensor]],
+    generation: dict[str, Any] | None = None,
+) -> Model:
+    tensors = [tensor for header in headers for tensor in header]
+    named = config.get("dtype") or config.get("torch_dtype")
+    if tensors and named in (None, "auto"):
+        widest = max(tensors, key=lambda tensor: tensor.bytes).dtype
+        if widest in _DTYPES:
+            config = {**config, "dtype": _DTYPES[widest], "torch_dtype": _DTYPES[widest]}
     try:
         numbers = from_config_json(config)
+        engine, why = engine_for(config, generation=generation)
     except NumbersError as error:
         raise ModelError(f"config.json of {name}: {error}") from error
-    tensors = [tensor for header in headers for tensor in header]
-    if not tensors:
-        return Model(name=name, numbers=numbers)
-    if not numbers.quantization:
+    if tensors and not numbers.quantization:
         widest = max(tensors, key=lambda tensor: tensor.bytes).dtype
         numbers = replace(numbers, dtype=_DTYPES.get(widest, numbers.dtype))
-    return Model(name=name, numbers=numbers, stored_bytes=sum(t.bytes for t in tensors))
+    return Model(
+        name=name,
+        numbers=numbers,
+        stored_bytes=sum(t.bytes for t in tensors) if tensors else None,
+        engine=engine,
+        notes=() if why is None else (why,),
+    )

@@ -21,11 +21,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
 from berth.cli.ends import modules_of
+from berth.cli.engine_of import engine_for
 from berth.cli.refused import refuse
 from berth.cli.served_model import find_model, holds_files, same_model
 from berth.cli.sizes import Bytes
 from berth.images.weight_files import WeightsMissing
 from berth.models.config import ConfigError
+from berth.models.config_files import generation_of, model_layout, read_hf_json
 from berth.presets.catalogue import PresetError
 from berth.presets.hub_files import PullError
 from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, EngineKind, Verify
@@ -42,6 +44,7 @@ from berth.serving.open_model import ServingConfig, open_model
 from berth.serving.tokenizer import TokenizerError
 from berth.serving.two_engines import TwoEngines
 
+_log = logging.getLogger("berth.serving")
 _STDERR = Console(stderr=True)
 
 
@@ -353,6 +356,11 @@ def _engine_kind(folder: Path, options: dict[str, Any]) -> EngineKind:
         raise ValueError("--load-in-8bit and --load-in-4bit exclude each other")
     quantise = options["load_in_8bit"] or options["load_in_4bit"]
     kind = engine_of_folder(folder, options["engine"], quantise=quantise)
+    if kind == "native" and model_layout(folder) == "hf":
+        config, generation = read_hf_json(folder), generation_of(folder)
+        kind, why = engine_for(config, options["engine"], generation=generation)
+        if why is not None:
+            _log.info("the engine is transformers: %s", why)
     several = options["degree"] not in (1, "auto") or options["nnodes"] > 1
     if kind == "transformers" and several:
         raise ValueError(

@@ -123,7 +123,14 @@ def _windows(fields: Fields, architecture: str, layers: int) -> tuple[int | None
     if architecture == "mistral":
         if fields.is_null("sliding_window"):
             return ()
-        return (fields.whole("sliding_window", 4096),) * layers
+        window = fields.whole("sliding_window", 4096)
+        if not fields.has("layer_types"):
+            return (window,) * layers
+        # Ministral's form, which transformers takes from a mistral file too.
+        windows = tuple(
+            window if kind == "sliding_attention" else None for kind in _layer_kinds(fields, layers)
+        )
+        return windows if any(windows) else ()
     if architecture == "llama":
         return ()
     kinds = _layer_kinds(fields, layers)

@@ -89,6 +89,8 @@ def number_format(fields: Fields) -> str:
     """What the weights are stored in: one of DTYPES."""
     key = "dtype" if fields.has("dtype") else "torch_dtype"
     name = fields.values.get(key) or "float32"
+    if name == "auto":  # nothing in the files said which
+        name = "float32"
     if not isinstance(name, str) or name.removeprefix("torch.") not in DTYPES:
         raise fields.refuse(key, f"it must be one of {', '.join(DTYPES)}")
     return name.removeprefix("torch.")

@@ -14,6 +14,16 @@ from berth.models.config_fields import Fields, validated
 
 # Keys of checkpoints that this engine cannot compute, and what they are.
 _FOREIGN = {
+    "yarn": "this stretching of rotary positions is not computed",
+    "rope_scaling": "this stretching of rotary positions is not computed",
+    "llama_4_scaling": "scaled queries are not computed",
+    "use_qk_norm": "norms of queries and keys are not read from Meta's layout",
+    "qk_norm": "norms of queries and keys are not read from Meta's layout",
+    "use_biases": "biases are not read from Meta's layout",
+    "tied_embeddings": "a tied output head is not read from Meta's layout",
+    "tie_embeddings": "a tied output head is not read from Meta's layout",
+    "attn_window_pattern": "windows that differ between layers are not read from Meta's layout",
+    "quantization": "quantised weights are not read; use the bfloat16 checkpoint",
     "quantization_args": "quantised weights are not read; use the bfloat16 checkpoint",
     "lora_args": "adapters are not read; use the bfloat16 checkpoint",
     "moe": "mixtures of experts are not computed",
@@ -51,8 +61,10 @@ def from_meta(
     """
     fields = Fields(params, file)
     for key, why in _FOREIGN.items():
-        if fields.has(key):
+        if fields.values.get(key):  # null, false and an empty object ask for nothing
             raise fields.refuse(key, why)
+    if fields.values.get("causal") is False:
+        raise fields.refuse("causal", "encoders are not computed")
     dim, heads, layers = fields.whole("dim"), fields.whole("n_heads"), fields.whole("n_layers")
     if not fields.has("head_dim") and dim % heads:
         raise fields.refuse("dim", f"it must be a multiple of n_heads ({heads})")
@@ -122,8 +134,9 @@ def _scaling(fields: Fields, dim: int, layers: int) -> RopeScaling | None:
 
 def _max_position(fields: Fields, scaling: RopeScaling | None) -> int:
     """Tokens of context; from the generation that the other numbers belong to, if not given."""
-    if fields.has("max_seq_len"):
-        return fields.whole("max_seq_len")
+    for key in ("max_seq_len", "max_position_embeddings"):  # Meta's name, and Mistral's
+        if fields.has(key):
+            return fields.whole(key)
     if scaling is not None:
         return 131072  # Llama 3.1 and 3.2
     if fields.has("sliding_window") or fields.has("hidden_dim"):

@@ -19,7 +19,13 @@ import jinja2.sandbox
 from berth.serving.chat_template import RESERVED_VARIABLES, ChatPrompt
 from berth.serving.errors import InvalidRequest
 from berth.serving.request import PLAINLY, ChatOptions, Message
-from berth.serving.tokenizer import Tokenizer, TokenizerError, read_json, special_text
+from berth.serving.tokenizer import (
+    Tokenizer,
+    TokenizerError,
+    read_json,
+    special_text,
+    tokenizer_config,
+)
 
 MAX_TEMPLATE_BYTES = 1024 * 1024
 MAX_RENDERED_CHARACTERS = 64 * 1024 * 1024
@@ -72,7 +78,7 @@ class JinjaTemplate:
 
     def __init__(self, source: str, folder: Path, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        config = read_json(folder / "tokenizer_config.json")
+        config = tokenizer_config(folder)
         kinds = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
         self._constants = {k: text for k in kinds if (text := special_text(config, k)) is not None}
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(

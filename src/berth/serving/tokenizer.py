@@ -78,6 +78,44 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def tokenizer_config(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json, with the tokens that special_tokens_map.json names.
+
+    Older save_pretrained wrote bos, eos and the like only there. As in transformers the map counts
+    first, unless the configuration has added_tokens_decoder, which newer versions write.
+    """
+    named = read_json(folder / "special_tokens_map.json")
+    config = {k: v for k, v in read_json(folder / "tokenizer_config.json").items() if v is not None}
+    return named | config if "added_tokens_decoder" in config else config | named
+
+
+def added_tokens(folder: Path, config: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """Tokens beside tokenizer.json, by id: {"content", "special", "lstrip", …}, as transformers
+    finds them in added_tokens_decoder, and in added_tokens.json of older folders."""
+    found: dict[int, dict[str, Any]] = {}
+    named = {text for key in _SPECIAL_KEYS if (text := special_text(config, key)) is not None}
+    more = config.get("additional_special_tokens")
+    for one in more if isinstance(more, list) else ():
+        text = one.get("content") if isinstance(one, dict) else one
+        if isinstance(text, str):
+            named.add(text)
+    for text, token in read_json(folder / "added_tokens.json").items():
+        if type(token) is int:
+            found[token] = {"content": text, "special": text in named}
+    decoder = config.get("added_tokens_decoder")
+    for token, entry in decoder.items() if isinstance(decoder, dict) else ():
+        if str(token).isdigit() and isinstance(entry, dict):
+            content = entry.get("content")
+            if isinstance(content, str):
+                found[int(token)] = {**entry, "special": bool(entry.get("special"))}
+    return sorted(found.items(), key=lambda pair: pair[0])
+
+
+_SPECIAL_KEYS = (
+    "bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token",
+)  # fmt: skip
+
+
 def special_text(config: Mapping[str, Any], key: str) -> str | None:
     """The text of a special token in tokenizer_config.json: a string, or an object's content."""
     value = config.get(key)

@@ -20,9 +20,10 @@ from berth.serving.detokenize import (
 )
 from berth.serving.tokenizer import (
     TokenizerError,
+    added_tokens,
     configured_eos_ids,
-    read_json,
     special_text,
+    tokenizer_config,
 )
 
 _SPACE = "\u2581"
@@ -51,6 +52,9 @@ class HuggingFaceTokenizer:
         self._safe = _parse(path, data)
         self._safe.encode_special_tokens = True
         self._template = _parse(path, data)
+        config = tokenizer_config(folder)
+        for one in (self._safe, self._template):
+            _add_tokens(one, added_tokens(folder, config))
         self._vocab = self._safe.get_vocab(with_added_tokens=True)
         self.vocab_size = max(self._vocab.values()) + 1
         added = self._safe.get_added_tokens_decoder()
@@ -58,7 +62,6 @@ class HuggingFaceTokenizer:
             t.content: i for i, t in added.items() if t.special
         }
 
-        config = read_json(folder / "tokenizer_config.json")
         self.bos_id = self._vocab.get(special_text(config, "bos_token") or "")
         eos = self._vocab.get(special_text(config, "eos_token") or "")
         named = configured_eos_ids(folder) + ([] if eos is None else [eos])
@@ -149,6 +152,24 @@ def _parse(path: Path, data: bytes) -> tokenizers.Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _add_tokens(tokenizer: tokenizers.Tokenizer, tokens: list[tuple[int, dict[str, Any]]]) -> None:
+    """Those that tokenizer.json itself does not have as added tokens, in the order of their ids."""
+    known = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
+    for _, entry in tokens:
+        text, special = entry["content"], entry["special"]
+        if text in known and (known[text].special or not special):
+            continue
+        flags = {
+            flag: bool(entry.get(flag))
+            for flag in ("lstrip", "rstrip", "single_word")
+            if flag in entry
+        }
+        token = tokenizers.AddedToken(
+            text, special=special, normalized=bool(entry.get("normalized")), **flags
+        )
+        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([token])
 
 
 def _encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
