@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
+import json
+import os
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +25,7 @@ from e2e.berth_server import run_shell
 from images.toolbox import Container, Toolbox
 
 Object = Mapping[str, Any]
-_NETWORK = "berth-pods"
+_NUMBERS = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,29 +99,28 @@ def running(toolbox: Toolbox, template: Object, secrets: Sequence[Object] = ()) 
     """The pod of a template: its only container, started."""
     spec = template["spec"]
     (of,) = spec["containers"]
-    _network(toolbox)
-    begun = time.monotonic()
-    entrypoint = ("--entrypoint", _json(of["command"])) if "command" in of else ()
-    name = toolbox.podman(
-        *("run", "--detach", "--no-healthcheck", "--pull=never", "--network", _NETWORK),
-        *_security(spec, of),
-        *_resources(of),
-        *_mounts(spec, of),
-        *_environment(of, secrets),
-        *entrypoint,
-        full_name(of["image"]),  # as a kubelet reads it
-        *of.get("args", ()),
-    )
+    # Without a way out: neither a hub nor a mirror can be reached.
+    network = f"berth-pod-{os.getpid()}-{next(_NUMBERS)}"
+    toolbox.podman("network", "create", "--internal", network)
+    name = ""
     try:
+        begun = time.monotonic()
+        entrypoint = ("--entrypoint", json.dumps(of["command"])) if "command" in of else ()
+        name = toolbox.podman(
+            *("run", "--detach", "--no-healthcheck", "--pull=never", "--network", network),
+            *_security(spec, of),
+            *_resources(of),
+            *_mounts(spec, of),
+            *_environment(of, secrets),
+            *entrypoint,
+            full_name(of["image"]),  # as a kubelet reads it
+            *of.get("args", ()),
+        )
         yield Pod(toolbox, name, begun, spec)
     finally:
-        toolbox.podman("rm", "--force", "--time", "0", name)
-
-
-def _network(toolbox: Toolbox) -> None:
-    """One without a way out: neither a hub nor a mirror can be reached."""
-    if _NETWORK not in toolbox.podman("network", "ls", "--format", "{{.Name}}").split():
-        toolbox.podman("network", "create", "--internal", _NETWORK)
+        if name:
+            toolbox.podman("rm", "--force", "--time", "0", name)
+        toolbox.podman("network", "rm", "--force", network)
 
 
 def _security(spec: Object, of: Object) -> Iterator[str]:
@@ -166,7 +168,3 @@ def _environment(of: Object, secrets: Sequence[Object]) -> Iterator[str]:
             reference = entry["valueFrom"]["secretKeyRef"]
             value = base64.b64decode(held[reference["name"]][reference["key"]]).decode()
         yield from ("--env", f"{entry['name']}={value}")
-
-
-def _json(words: Sequence[str]) -> str:
-    return "[" + ", ".join(f'"{word}"' for word in words) + "]"
