@@ -13,6 +13,7 @@ from berth.models.config import ConfigError
 from berth.models.weights.source import WeightError
 from berth.protocol.config import EngineConfig
 from berth.runtimes.transformers.loading import load_model, positions_of
+from models.checkpoints import save_transformers
 from runtimes.tiny_models import make_model, save_model
 
 REMOTE = """
@@ -51,6 +52,21 @@ def test_weights_arrive_as_they_were_saved_and_progress_is_told(tmp_path: Path) 
     assert told[-1] == (size, size)
     assert len(told) > 10
     assert told == sorted(told)
+
+
+def test_a_yarn_folder_whose_head_size_is_null_is_loaded(tmp_path: Path) -> None:
+    """What the native engine hands over; null means as the other sizes give it."""
+    save_transformers(tmp_path, "qwen2")
+    path = tmp_path / "config.json"
+    yarn = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+    config = json.loads(path.read_text())
+    config.pop("rope_parameters", None)
+    more = {"head_dim": None, "rope_theta": 1e6, "rope_scaling": yarn}
+    path.write_text(json.dumps(config | more))
+    model = load(tmp_path)
+    assert model.model.layers[0].self_attn.head_dim == 8
+    logits = model(torch.tensor([[3, 4, 5]])).logits
+    assert bool(logits.isfinite().all())
 
 
 def test_a_pickle_is_refused(tmp_path: Path) -> None:

@@ -150,7 +150,19 @@ def _describe(folder: Path, *, trust: bool) -> Any:
             f"{folder.name} ({kind}) is an encoder with a decoder; "
             "this engine runs causal language models"
         )
+    _fill_head_dim(described.get_text_config(decoder=True))
     return described
+
+
+def _fill_head_dim(text: Any) -> None:
+    """`"head_dim": null` means "as the other sizes give it", which not all classes understand.
+
+    Qwen2's of transformers 5.23 ends in a TypeError: it takes the attribute whenever there is one.
+    """
+    heads = getattr(text, "num_attention_heads", None)
+    hidden = getattr(text, "hidden_size", None)
+    if getattr(text, "head_dim", 0) is None and heads and hidden and hidden % heads == 0:
+        text.head_dim = hidden // heads
 
 
 def _quantisation(config: EngineConfig, device: torch.device) -> object | None:
