@@ -69,7 +69,8 @@ class Server:
         """The series of /metrics by name and labels; the model's name is left out of these."""
         found: dict[str, float] = {}
         for match in _SERIES.finditer(self.get("/metrics")[1]):
-            labels = [x for x in (match["labels"] or "").split(",") if x and "model_name=" not in x]
+            kept = (match["labels"] or "").split(",")
+            labels = [x for x in kept if x and not x.startswith(("model_name=", "engine="))]
             name = f"{match['name']}{{{','.join(labels)}}}" if labels else match["name"]
             found[name] = float(match["value"])
         return found

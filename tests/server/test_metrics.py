@@ -21,15 +21,18 @@ def _record(reason: str | None, output_tokens: int = 5) -> RequestRecord:
     return RequestRecord(
         request_id="r", prompt_tokens=3, output_tokens=output_tokens, cached_tokens=0,
         finish_reason=reason, error=None, first_token=0.5, total=2.5, replays=0,
+        queued=0.2, max_tokens=40,
     )  # type: ignore[arg-type]  # fmt: skip
+
+
+_EVERYWHERE = ("model_name", "engine", "le")
 
 
 def _samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     """(name, label values except the model's…) to value."""
     text = metrics.exposition().decode()
     return {
-        (one.name, *(v for k, v in sorted(one.labels.items()) if k not in ("model_name", "le"))):
-        one.value
+        (one.name, *(v for k, v in sorted(one.labels.items()) if k not in _EVERYWHERE)): one.value
         for family in text_string_to_metric_families(text)
         for one in family.samples
         if not one.name.endswith("_bucket")
@@ -93,16 +96,85 @@ def test_http_requests_are_counted_by_template_and_status(client: AppClient) -> 
     reply = client.get("/metrics")
     assert reply.headers["content-type"].startswith("text/plain")
     shown = _samples(client.metrics)
-    assert shown[("http_requests_total", "/v1/models/{model_id:path}", "GET", "200")] == 1
-    assert shown[("http_requests_total", "/v1/models/{model_id:path}", "GET", "404")] == 1
-    assert shown[("http_requests_total", "unmatched", "GET", "404")] == 1
-    assert shown[("http_requests_total", "unmatched", "other", "404")] == 1
+    assert shown[("http_requests_total", "/v1/models/{model_id:path}", "GET", "2xx")] == 1
+    assert shown[("http_requests_total", "/v1/models/{model_id:path}", "GET", "4xx")] == 1
+    assert shown[("http_requests_total", "unmatched", "GET", "4xx")] == 1
+    assert shown[("http_requests_total", "unmatched", "other", "4xx")] == 1
     assert "made" not in reply.body.decode()
 
 
 def test_two_apps_in_one_process_do_not_share_figures() -> None:
     with AppClient(FakeService()) as one, AppClient(FakeService()) as other:
         one.get("/livez")
-        key = ("http_requests_total", "/livez", "GET", "200")
+        key = ("http_requests_total", "/livez", "GET", "2xx")
         assert _samples(one.metrics)[key] == 1
         assert key not in _samples(other.metrics)
+
+
+# What vLLM's own Grafana boards ask for: the series, and the labels that they group by.
+BOARDS: dict[str, set[str]] = {
+    "vllm:e2e_request_latency_seconds_bucket": {"model_name", "le"},
+    "vllm:prompt_tokens_total": {"model_name"},
+    "vllm:generation_tokens_total": {"model_name"},
+    "vllm:time_per_output_token_seconds_bucket": {"model_name", "le"},
+    "vllm:request_time_per_output_token_seconds_bucket": {"model_name", "le"},
+    "vllm:inter_token_latency_seconds_bucket": {"model_name", "le"},
+    "vllm:num_requests_running": {"model_name", "engine"},
+    "vllm:num_requests_waiting": {"model_name", "engine"},
+    "vllm:kv_cache_usage_perc": {"model_name", "engine"},
+    "vllm:time_to_first_token_seconds_bucket": {"model_name", "le"},
+    "vllm:request_prompt_tokens_bucket": {"model_name", "le"},
+    "vllm:request_generation_tokens_bucket": {"model_name", "le"},
+    "vllm:request_success_total": {"model_name", "finished_reason"},
+    "vllm:request_queue_time_seconds_sum": {"model_name"},
+    "vllm:request_prefill_time_seconds_sum": {"model_name"},
+    "vllm:request_decode_time_seconds_sum": {"model_name"},
+    "vllm:request_inference_time_seconds_sum": {"model_name"},
+    "vllm:request_max_num_generation_tokens_sum": {"model_name"},
+    "vllm:request_params_max_tokens_sum": {"model_name"},
+    "vllm:request_params_n_sum": {"model_name"},
+    "vllm:iteration_tokens_total_bucket": {"model_name", "le"},
+    "vllm:num_preemptions_total": {"model_name"},
+    "vllm:prefix_cache_queries_total": {"model_name"},
+    "vllm:prefix_cache_hits_total": {"model_name"},
+    "vllm:cache_config_info": {"block_size", "num_gpu_blocks"},
+    "http_requests_total": {"handler", "method", "status"},
+    "http_request_duration_seconds_bucket": {"handler", "method", "le"},
+    "process_resident_memory_bytes": set(),
+    "process_cpu_seconds_total": set(),
+    "process_start_time_seconds": set(),
+}
+
+
+def test_every_query_of_vllms_boards_finds_its_series() -> None:
+    metrics = Metrics("pocket")
+    metrics.engine_ready(READY)
+    metrics.step(EngineStats(running=1, tokens_in_step=9), 1, [0.1], [0.02])
+    metrics.request_finished(_record("stop"))
+    metrics.http_request("/v1/completions", "POST", 503, 0.2)
+    labels: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(metrics.exposition().decode()):
+        for one in family.samples:
+            labels.setdefault(one.name, set()).update(one.labels)
+    for name, wanted in BOARDS.items():
+        assert name in labels, name
+        assert wanted <= labels[name], (name, labels[name])
+
+
+def test_the_times_of_a_request_are_its_parts() -> None:
+    metrics = Metrics("pocket")
+    metrics.request_finished(_record("stop"))
+    shown = _samples(metrics)
+    assert shown[("vllm:request_queue_time_seconds_sum",)] == 0.2
+    assert shown[("vllm:request_prefill_time_seconds_sum",)] == 0.5 - 0.2
+    assert shown[("vllm:request_decode_time_seconds_sum",)] == 2.0
+    assert shown[("vllm:request_inference_time_seconds_sum",)] == 2.5 - 0.2
+    assert shown[("vllm:request_prompt_tokens_sum",)] == 3
+    assert shown[("vllm:request_generation_tokens_sum",)] == 5
+    assert shown[("vllm:request_max_num_generation_tokens_sum",)] == 40
+
+
+def test_a_server_fault_is_counted_as_the_boards_ask_for_it() -> None:
+    metrics = Metrics("pocket")
+    metrics.http_request("/v1/completions", "POST", 503, 0.2)
+    assert _samples(metrics)[("http_requests_total", "/v1/completions", "POST", "5xx")] == 1

@@ -84,7 +84,7 @@ def test_both_dialects_answer_over_a_real_service(folder: Path) -> None:
         large = await client.post("/generate", json={"prompts": ["x " * 100_000]})
         assert large.status_code == 400
         figures = (await client.get("/metrics")).text
-        assert 'vllm:generation_tokens_total{model_name="tiny"} 14.0' in figures
+        assert 'vllm:generation_tokens_total{engine="0",model_name="tiny"} 14.0' in figures
 
     assert _with_server(folder, ("--reply", "echo"), scenario) == 0
 

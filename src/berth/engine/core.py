@@ -43,6 +43,8 @@ class Core:
         self._until_measured = 0  # steps
         # Logprobs of prompt tokens so far, of the few requests that asked for them.
         self._prompt_logprobs: dict[int, list[TokenLogprob | None]] = {}
+        self._arrived: dict[int, float] = {}  # when each request came, until it is begun
+        self._waited: dict[int, float] = {}  # seconds, until its first token is reported
 
     def submit(self, message: Submit) -> StepReport | None:
         """Queue a request. Returns the report of its end where it can or need not run."""
@@ -53,6 +55,7 @@ class Core:
             delta = Delta(message.request_id, [], "error", error=str(error))
         else:
             if reason is None:
+                self._arrived[message.request_id] = time.perf_counter()
                 return None
             delta = Delta(message.request_id, [], reason)
         return StepReport([delta], self.scheduler.stats())
@@ -61,7 +64,8 @@ class Core:
         """Forget requests; their blocks are free on return."""
         self.scheduler.cancel(request_ids)
         for request_id in request_ids:
-            self._prompt_logprobs.pop(request_id, None)
+            for kept in (self._prompt_logprobs, self._arrived, self._waited):
+                kept.pop(request_id, None)
 
     def step(self) -> StepReport | None:
         """Compute one step. None where it emitted nothing (a chunk of a prompt) or had no work."""
@@ -72,6 +76,9 @@ class Core:
         self.pulse.busy = True
         for request_id in self.scheduler.take_entered():
             self.pulse.begun.mark(request_id)
+            arrived = self._arrived.pop(request_id, None)
+            if arrived is not None:  # not again after a preemption
+                self._waited[request_id] = began - arrived
         self.channel.send(plan)
         logits = self.runner.run(plan, self.pulse.beat)
         sampled = self._sample(plan, logits)
@@ -143,6 +150,8 @@ class Core:
                 poisoned.append(request_id)
         if poisoned:
             self.scheduler.cancel(poisoned, distrust=True)
+            for request_id in poisoned:
+                self._waited.pop(request_id, None)
         deltas = [Delta(id_, [], "error", error=BAD_LOGITS_ERROR) for id_ in poisoned]
         for emitted in self.scheduler.advance(plan, sampled.tokens):
             sequence = emitted.sequence
@@ -156,6 +165,7 @@ class Core:
                     None if logprob is None else [logprob],
                     self._prompt_logprobs.pop(sequence.request_id, None) if first else None,
                     sequence.cached_tokens if first else 0,
+                    waited=self._waited.pop(sequence.request_id, None) if first else None,
                 )
             )
         return deltas

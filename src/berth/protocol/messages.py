@@ -110,6 +110,8 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     error: str | None = None
     # Which of a beam search's sequences, from 0 (the best). Those above 0 come whole, before it.
     index: int = 0
+    # Seconds from the request's arrival at the engine to its first step, with the first delta.
+    waited: float | None = None
 
 
 class EngineStats(msgspec.Struct, frozen=True, array_like=True):

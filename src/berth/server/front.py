@@ -8,6 +8,7 @@ Plain ASGI: what a stream sends passes through one small function here and no qu
 from __future__ import annotations
 
 import re
+import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -93,7 +94,8 @@ class Front:
     def _note(self, context: RequestContext, scope: Scope) -> None:
         route = getattr(scope.get("route"), "path", _UNMATCHED)
         method = context.method if context.method in _METHODS else "other"
-        self._server.metrics.http_request(route, method, context.status)
+        seconds = time.perf_counter() - context.started
+        self._server.metrics.http_request(route, method, context.status, seconds)
         log_access(context, route, quiet=route in PROBES or route == "/metrics")
 
 

@@ -12,7 +12,14 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
@@ -27,7 +34,12 @@ _PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0
 _REQUEST = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0,
             120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0)  # fmt: skip
 
+_TOKENS = tuple(float(step * 10**power) for power in range(6) for step in (1, 2, 5))
+_HTTP = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
 _MOST_GAPS = 512  # that wait to be counted, where nobody asks for metrics
+
+_ENGINE = "0"  # vLLM numbers its engines; one serves a model here
 
 _REASONS: tuple[FinishReason, ...] = ("stop", "length", "cancelled", "error")
 # What vLLM calls our "cancelled".
@@ -77,19 +89,21 @@ class Metrics:
         self._counted = EngineStats()  # what of the engine's counters the metrics have
         self._new_tokens = 0  # since then
         self._new_gaps: list[float] = []
+        self._new_steps: list[int] = []  # positions that each step computed
         self._had_engine = False
         self._ready: Ready | None = None
 
+        names, values = ["model_name", "engine"], (model_name, _ENGINE)  # as vLLM labels its own
+
         def gauge(name: str, text: str) -> Gauge:
-            return Gauge(name, text, ["model_name"], registry=self.registry).labels(model_name)
+            return Gauge(name, text, names, registry=self.registry).labels(*values)
 
         def counter(name: str, text: str) -> Counter:
-            return Counter(name, text, ["model_name"], registry=self.registry).labels(model_name)
+            return Counter(name, text, names, registry=self.registry).labels(*values)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(
-                name, text, ["model_name"], buckets=buckets, registry=self.registry
-            ).labels(model_name)
+            made = Histogram(name, text, names, buckets=buckets, registry=self.registry)
+            return made.labels(*values)
 
         self._running = gauge("vllm:num_requests_running", "Sequences in the engine's batch.")
         self._waiting = gauge("vllm:num_requests_waiting", "Sequences waiting to be admitted.")
@@ -110,17 +124,54 @@ class Metrics:
             "A request's time after its first token, per further token.",
             _PER_TOKEN,
         )
+        self._request_per_token = histogram(
+            "vllm:request_time_per_output_token_seconds",
+            "The same under vLLM's newer name.",
+            _PER_TOKEN,
+        )
         self._request = histogram(
             "vllm:e2e_request_latency_seconds", "From submission to the last token.", _REQUEST
+        )
+        self._queue = histogram(
+            "vllm:request_queue_time_seconds", "In the engine's queue, to the first step.", _REQUEST
+        )
+        self._prefill = histogram(
+            "vllm:request_prefill_time_seconds", "From the first step to the first token.", _REQUEST
+        )
+        self._decode = histogram(
+            "vllm:request_decode_time_seconds", "From the first token to the last.", _REQUEST
+        )
+        self._inference = histogram(
+            "vllm:request_inference_time_seconds",
+            "From the first step to the last token.",
+            _REQUEST,
+        )
+        self._request_prompt = histogram(
+            "vllm:request_prompt_tokens", "Tokens of a request's prompt.", _TOKENS
+        )
+        self._request_generated = histogram(
+            "vllm:request_generation_tokens", "Output tokens of a request.", _TOKENS
+        )
+        self._request_max = histogram(
+            "vllm:request_max_num_generation_tokens", "Most output tokens of a request.", _TOKENS
+        )
+        self._param_max = histogram(
+            "vllm:request_params_max_tokens", "The same, as vLLM names the parameter.", _TOKENS
+        )
+        self._param_n = histogram(
+            "vllm:request_params_n", "Answers of a request: each is one here.", (1.0, 2.0, 5.0)
+        )
+        self._iteration = histogram(
+            "vllm:iteration_tokens_total", "Tokens that a step of the engine computed.", _TOKENS
         )
         success = Counter(
             "vllm:request_success",
             "Requests that ended, by reason.",
-            ["model_name", "finished_reason"],
+            [*names, "finished_reason"],
             registry=self.registry,
         )
         self._ended = {
-            reason: success.labels(model_name, _REASON_LABELS.get(reason, reason))
+            reason: success.labels(*values, _REASON_LABELS.get(reason, reason))
             for reason in _REASONS
         }
         self._model_name = model_name
@@ -128,19 +179,35 @@ class Metrics:
             "berth_fit_estimated_bytes", "Rank 0's memory by what it is for, as fit reckons it.",
             ["model_name", "term"], registry=self.registry,
         )  # fmt: skip
-        self._measured = gauge(
-            "berth_fit_measured_bytes", "Rank 0's memory at its most, since before it loaded."
-        )
-        self._deaths = counter("berth_engine_deaths", "Engines that died or hung.")
-        self._restarts = counter("berth_engine_restarts", "Engines that took a dead one's place.")
+        self._measured = Gauge(
+            "berth_fit_measured_bytes", "Rank 0's memory at its most, since before it loaded.",
+            ["model_name"], registry=self.registry,
+        ).labels(model_name)  # fmt: skip
+        self._deaths = Counter(
+            "berth_engine_deaths", "Engines that died or hung.", ["model_name"],
+            registry=self.registry,
+        ).labels(model_name)  # fmt: skip
+        self._restarts = Counter(
+            "berth_engine_restarts", "Engines that took a dead one's place.", ["model_name"],
+            registry=self.registry,
+        ).labels(model_name)  # fmt: skip
         Gauge(
             "berth_build_info", "1, with the build's versions.", ["version", "python"],
             registry=self.registry,
         ).labels(package_version(), platform.python_version()).set(1)  # fmt: skip
         self._http = Counter(
-            "http_requests", "HTTP requests by route, method and status.",
+            "http_requests", "HTTP requests by route, method and kind of status (2xx, 4xx, 5xx).",
             ["handler", "method", "status"], registry=self.registry,
         )  # fmt: skip
+        self._http_seconds = Histogram(
+            "http_request_duration_seconds", "From a request's head to the end of its answer.",
+            ["handler", "method"], buckets=_HTTP, registry=self.registry,
+        )  # fmt: skip
+        self._cache = Gauge(
+            "vllm:cache_config_info", "1, with the KV cache's configuration.",
+            ["engine", "block_size", "num_gpu_blocks", "cache_dtype"], registry=self.registry,
+        )  # fmt: skip
+        ProcessCollector(registry=self.registry)
         self.registry.register(_ProcessSeconds())
 
     # What a model service reports: berth.serving.observer.Observer.
@@ -155,9 +222,22 @@ class Metrics:
         if record.finish_reason not in ("stop", "length"):
             return
         self._request.observe(record.total)
+        self._request_prompt.observe(record.prompt_tokens)
+        self._request_generated.observe(record.output_tokens)
+        self._request_max.observe(record.max_tokens)
+        self._param_max.observe(record.max_tokens)
+        self._param_n.observe(1)
+        if record.first_token is not None:
+            self._decode.observe(record.total - record.first_token)
+            if record.queued is not None:
+                self._queue.observe(record.queued)
+                self._prefill.observe(max(record.first_token - record.queued, 0.0))
+                self._inference.observe(max(record.total - record.queued, 0.0))
         if record.first_token is not None and record.output_tokens > 1:
             decoding = record.total - record.first_token
-            self._per_token.observe(decoding / (record.output_tokens - 1))
+            each = decoding / (record.output_tokens - 1)
+            self._per_token.observe(each)
+            self._request_per_token.observe(each)
 
     def step(
         self, stats: EngineStats, tokens: int, first_tokens: Sequence[float], gaps: Sequence[float]
@@ -170,9 +250,10 @@ class Metrics:
         self._engine = stats
         self._new_tokens += tokens
         self._new_gaps += gaps
+        self._new_steps.append(stats.tokens_in_step)
         for seconds in first_tokens:
             self._first.observe(seconds)
-        if len(self._new_gaps) > _MOST_GAPS:
+        if len(self._new_gaps) + len(self._new_steps) > _MOST_GAPS:
             self._count()
 
     def _count(self) -> None:
@@ -191,6 +272,9 @@ class Metrics:
             self._between.observe(seconds)
         self._counted, self._new_tokens = stats, 0
         self._new_gaps.clear()
+        for positions in self._new_steps:
+            self._iteration.observe(positions)
+        self._new_steps.clear()
 
     def engine_ready(self, ready: Ready) -> None:
         """An engine answers from now on; any but the first is a restart."""
@@ -198,6 +282,10 @@ class Metrics:
             self._restarts.inc()
         self._had_engine = True
         self._ready = ready
+        self._cache.clear()
+        self._cache.labels(
+            _ENGINE, str(ready.block_size), str(ready.blocks_total), ready.dtype
+        ).set(1)
         for term, size in ready.estimated.items():
             self._estimated.labels(self._model_name, term).set(size)
 
@@ -225,9 +313,10 @@ class Metrics:
 
     # What the server itself reports.
 
-    def http_request(self, route: str, method: str, status: int) -> None:
+    def http_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """One HTTP request was answered. `route` is a template, so that the series stay few."""
-        self._http.labels(route, method, str(status)).inc()
+        self._http.labels(route, method, f"{status // 100}xx").inc()
+        self._http_seconds.labels(route, method).observe(seconds)
 
     def exposition(self) -> bytes:
         """All figures in Prometheus' text format 0.0.4."""

@@ -53,6 +53,7 @@ class ModelGeneration:
         self.cached_tokens = 0
         self.started = now
         self.first_token: float | None = None  # seconds after `started`
+        self.queued: float | None = None  # of them, in the engine's queue
         self.last_delta = now
         self.error: ServingError | None = None
         self.ended = False

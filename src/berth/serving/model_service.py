@@ -257,6 +257,8 @@ class ModelService:
             error=type(generation.error).__name__ if generation.error else None,
             first_token=generation.first_token,
             total=now - generation.started,
+            queued=generation.queued,
+            max_tokens=generation.params.max_tokens,
             replays=generation.replays,
         )
         log.info(
@@ -310,6 +312,7 @@ class ModelService:
                 tokens += len(delta.tokens)
                 if generation.first_token is None:
                     generation.first_token = now - generation.started
+                    generation.queued = delta.waited
                     first_tokens.append(generation.first_token)
                 else:
                     gaps.append((now - generation.last_delta) / len(delta.tokens))

@@ -21,6 +21,8 @@ class RequestRecord:
     error: str | None  # the error's class name
     first_token: float | None
     total: float
+    queued: float | None  # of first_token, in the engine's queue; None: the engine does not say
+    max_tokens: int  # that were asked for, or that the context left
     replays: int  # engines that it survived
 
 
