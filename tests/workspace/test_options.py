@@ -118,3 +118,41 @@ def test_which_file() -> None:
         read_options({"other.yaml": ""})
     with pytest.raises(OptionError, match="keep one of them"):
         read_options({"berth.yaml": "", "inference_config.yaml": ""})
+
+
+@pytest.mark.parametrize(
+    ("written", "args"),
+    [
+        ("max-model-len: auto", ()),
+        ("max-model-len: -1", ()),
+        ('max-model-len: "4096"', ("--max-model-len=4096",)),
+        ('gpu_memory_utilization: "0.9"', ("--memory-fraction=0.9",)),
+        ("dtype: half", ("--dtype=float16",)),
+        ("dtype: BF16", ("--dtype=bfloat16",)),
+        ("dtype: float", ("--dtype=float32",)),
+        ("enable-prefix-caching: true", ()),
+        ("enable_prefix_caching: false", ("--no-prefix-caching",)),
+        ("no-enable-prefix-caching: true", ("--no-prefix-caching",)),
+        ('enable-prefix-caching: "False"', ("--no-prefix-caching",)),
+        ('no-prefix-caching: "true"', ("--no-prefix-caching",)),
+        ("served-model-name: 7", ("--name=7",)),
+    ],
+)
+def test_vllms_spellings_are_understood(written: str, args: tuple[str, ...]) -> None:
+    for content in (written, f"vllm:\n  {written}\n"):
+        assert read_options({"inference_config.yaml": content}).args == args
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("max-model-len: many", "max-model-len should be a whole number"),
+        ('max-model-len: "40.5"', "max-model-len should be a whole number"),
+        ("enable-prefix-caching: 3", "enable-prefix-caching should be true or false"),
+        ("no-prefix-caching: true\nenable-prefix-caching: true", "is given twice"),
+        ("dtype: int3", "should be one of auto"),
+    ],
+)
+def test_a_spelling_that_says_nothing_is_still_refused(written: str, says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        read_options({"inference_config.yaml": written})

@@ -8,6 +8,7 @@ same option. A key that is not known is refused, never left out.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -85,6 +86,20 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# vLLM's and torch's names of the number formats.
+_FORMATS = {
+    "half": "float16",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "float": "float32",
+    "fp32": "float32",
+}
+# Options whose text "auto" (or -1) asks for what is done without them.
+_AUTOMATIC = frozenset({"max-model-len", "max-num-seqs", "max-batch-tokens", "memory-fraction"})
+# vLLM's switches that say the opposite of ours.
+_OPPOSITES = {"enable-prefix-caching": "no-prefix-caching"}
+
+
 class OptionError(ValueError):
     """A ConfigMap that cannot be used; the message names the key."""
 
@@ -142,6 +157,16 @@ def _add(found: dict[str, Any], file: str, key: object, value: object) -> None:
     written = str(key)
     name = written.replace("_", "-").lstrip("-")
     name = SYNONYMS.get(name, name)
+    value = _meant(value)
+    opposite = _OPPOSITES.get(name.removeprefix("no-"))
+    if opposite is not None:
+        if not isinstance(value, bool):
+            raise OptionError(f"{file}: {written} should be true or false")
+        name, value = opposite, value if name.startswith("no-") else not value
+    if name in _AUTOMATIC and value in ("auto", -1):
+        return
+    if name == "dtype" and isinstance(value, str):
+        value = _FORMATS.get(value.lower(), value)
     if name in OURS:
         raise OptionError(f"{file}: {written} is decided by Berth; leave it out")
     if name not in OPTIONS:
@@ -151,6 +176,22 @@ def _add(found: dict[str, Any], file: str, key: object, value: object) -> None:
     if name in found:
         raise OptionError(f"{file}: {written} is given twice (also under another name)")
     found[name] = _checked(file, written, name, value)
+
+
+def _meant(value: object) -> object:
+    """A number or a truth that stands in quotes, as charts and KAITO's own examples write them."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else value
+    return value
 
 
 def _checked(file: str, written: str, name: str, value: object) -> Any:
@@ -175,8 +216,8 @@ def _checked(file: str, written: str, name: str, value: object) -> Any:
         if not all(isinstance(one, str) and one for one in given):
             raise OptionError(f"{where} should be a text, or a list of texts")
         return given
-    if isinstance(value, int) and not isinstance(value, bool) and name == "kv-cache-memory":
-        value = str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)  # a name, or a number of bytes, that looks like a number
     if not isinstance(value, str) or not value:
         raise OptionError(f"{where} should be a text")
     if name in _CHOICES and value not in _CHOICES[name]:

@@ -45,6 +45,7 @@ def parse_workspace(workspace: object) -> Workspace:
 
     Only shapes are looked at; what the rules say of them is `berth.workspace.validate`.
     """
+    _refuse_unquoted_labels(workspace)
     parsed = _convert(workspace, Workspace, "")
     if parsed.inference is not None and parsed.inference.template is not None:
         _convert(parsed.inference.template, TemplateShape, "inference.template")
@@ -66,6 +67,25 @@ def find_preset(name: str, presets: Mapping[str, Preset]) -> Preset | None:
     if key in presets:
         return presets[key]
     return next((p for p in presets.values() if p.hub and p.hub.lower() == key), None)
+
+
+def _refuse_unquoted_labels(workspace: object) -> None:
+    """Name the label whose value YAML read as a truth or a number, and the cure.
+
+    The conversion could only say that some value of the map is no text.
+    """
+    at = "resource.labelSelector.matchLabels"
+    found: object = workspace
+    for key in at.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    for key, value in found.items() if isinstance(found, Mapping) else ():
+        if isinstance(value, bool | int | float):
+            written = str(value).lower() if isinstance(value, bool) else str(value)
+            raise WorkspaceError(
+                f"{at}[{key}]",
+                f'should be a text, and YAML reads {written} as something else: write "{written}" '
+                "in quotes",
+            )
 
 
 def _convert(value: object, kind: type[_Parsed], at: str) -> _Parsed:
