@@ -47,7 +47,7 @@ BAD = [
     ("/generate", {"prompts": ["Hi"], "parameters": {"top_p": 0}}, "top_p"),
     ("/generate", {"prompts": ["Hi"], "parameters": {"max_gen_len": -5}}, "max_gen_len"),
     ("/generate", {"prompts": ["Hi"], "parameters": 5}, "parameters"),
-    ("/generate", {"prompts": ["x" * 1_000_000]}, "too long"),
+    ("/generate", {"prompts": ["x" * 1_000_000]}, "maximum context length is 512 tokens"),
     ("/generate", {"prompts": ["a b " * 600]}, "512 tokens"),
     ("/chat", {}, "input_data"),
     ("/chat", {"input_data": {}}, "Input data is required"),
