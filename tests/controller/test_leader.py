@@ -31,7 +31,14 @@ class World:
 
     def elector(self, identity: str) -> tuple[Elector, Line]:
         line = Line(self.server)
-        elector: Any = Elector(line, self, namespace="b", name="l", identity=identity)  # type: ignore[arg-type]
+        elector: Any = Elector(
+            line,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            namespace="b",
+            name="l",
+            identity=identity,
+            term=Term(duration=15.0, renew=10.0, retry=2.0),
+        )
         return elector, line
 
     def lease(self) -> dict[str, Any]:
@@ -198,3 +205,11 @@ def test_the_clocks_of_two_machines_need_not_agree(world: World) -> None:
 def test_times_that_cannot_work_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="lease: retry, renew and duration"):
         Term(**wrong)
+
+
+def test_by_default_another_leads_within_ten_seconds_of_a_loss() -> None:
+    """The holder stops by itself before that, with time for a slow answer in between."""
+    term = Term()
+    assert term.duration + term.retry < 10
+    assert term.duration - term.renew >= 3
+    assert term.renew > 3 * term.retry, "one renewal may fail"

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from berth.controller.errors import AlreadyExists, ApiError, Conflict, NotFound
 from berth.controller.kinds import (
@@ -232,7 +232,10 @@ class Reconciler:
         version = _version(run, action.resource_version)
         metadata = {**meta(run.workspace), "resourceVersion": version}
         body = {**run.workspace, "metadata": metadata, "status": action.status}
+        before = run.workspace.get("status")
         self._took_in(run, await self.api.replace_status(WORKSPACE, body))
+        for line in transitions(before, action.status):
+            _log.info("%s: %s", run.key, line)
 
     async def _set_finalizer(self, run: _Run, action: SetFinalizer) -> None:
         if not action.present and self.store.has_claims and await self._list_claims(run):
@@ -324,6 +327,24 @@ class Reconciler:
         there = self.store.get(kind, namespace, name)
         if not await self._is_there(kind, namespace, name) and there is not None:
             self.store.remove(kind, there)
+
+
+def transitions(before: object, after: Mapping[str, Any]) -> list[str]:
+    """What is new in a status, for the log: "WorkspaceReady is True (WorkspaceServes)".
+
+    Without the messages: they may repeat lines of a pod's log.
+    """
+    told = before.get("conditions") if isinstance(before, Mapping) else None
+    known = {
+        one.get("type"): (one.get("status"), one.get("reason"))
+        for one in (told if isinstance(told, list) else ())
+        if isinstance(one, Mapping)
+    }
+    return [
+        f"{one['type']} is {one['status']} ({one['reason']})"
+        for one in after.get("conditions", ())
+        if known.get(one["type"]) != (one["status"], one["reason"])
+    ]
 
 
 def _version(run: _Run, planned: str) -> str:

@@ -20,9 +20,9 @@ from berth.controller.ports import Api, Clock
 class Term:
     """Seconds."""
 
-    duration: float = 15.0  # without news, until another may take it
-    renew: float = 10.0  # without success, until the holder stops
-    retry: float = 2.0  # between two looks
+    duration: float = 8.0  # without news, until another may take it
+    renew: float = 5.0  # without success, until the holder stops
+    retry: float = 1.5  # between two looks
 
     def __post_init__(self) -> None:
         if not 0 < self.retry < self.renew < self.duration:
