@@ -29,7 +29,7 @@ _TIMES = ("$__rate_interval", "1m"), ("$__interval", "1m"), ("$__range", "1h")
 def exposed() -> dict[str, set[str]]:
     """Every figure of a server and a controller that have done something, with its labels."""
     server = ServerMetrics("pocket")
-    server.http_request("/chat", "POST", 200)
+    server.http_request("/chat", "POST", 200, 0.1)
     server.engine_ready(
         Ready(
             engine="native",

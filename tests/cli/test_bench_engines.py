@@ -102,7 +102,8 @@ def test_cpu_time_is_this_process_and_its_familys() -> None:
     while time.process_time() - own < 0.1:
         sum(range(10_000))
     assert 0.05 < cpu_seconds(os.getpid()) - before < 1
-    assert family_cpu_seconds(os.getpid()) >= cpu_seconds(os.getpid())
+    alone = cpu_seconds(os.getpid())  # read first: the clock goes on
+    assert family_cpu_seconds(os.getpid()) >= alone
 
 
 def test_a_shapes_folder_is_made_once_and_readable_by_both_sides(tmp_path: Path) -> None:
