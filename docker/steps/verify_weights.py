@@ -17,8 +17,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from berth.checkpoint.config import ConfigError
 from berth.images.weight_files import WeightsMissing, check_weights, needed_names
-from berth.models.config import ConfigError
 from berth.models.config_files import model_layout
 from berth.models.weights.digests import DigestError, make_digests
 from berth.models.weights.folder import open_weight_files, open_weights

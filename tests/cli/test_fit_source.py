@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from berth.checkpoint.numbers import parameter_count
 from berth.cli.model_source import ModelError, open_model
-from berth.presets.numbers import parameter_count
 from cli.fit_hub import Hub, hub
 from models.checkpoints import tiny_config, write_hf, write_meta
 

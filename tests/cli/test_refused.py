@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from berth.checkpoint.config import ModelConfig
 from berth.cli.main import main
-from berth.models.config import ModelConfig
 from e2e.berth_server import ROOT
 from models.checkpoints import random_tensors, tiny_config, write_hf, write_meta
 from serving.tiny_model import VOCAB, byte_level_tokenizer, sentencepiece_model

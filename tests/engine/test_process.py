@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from berth.checkpoint.config import ConfigError
 from berth.engine.process import describe, is_final
 from berth.fit.native import CannotFit
-from berth.models.config import ConfigError
 from berth.models.weights.digests import write_digests
 from berth.models.weights.source import WeightError
 from berth.protocol.messages import Fatal

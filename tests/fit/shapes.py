@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from berth.presets.numbers import (
+from berth.checkpoint.numbers import (
     Attention,
     LatentAttention,
     Layer,

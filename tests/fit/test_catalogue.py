@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from berth.checkpoint.numbers import parameter_count
 from berth.cli.model_source import ModelError, from_preset
 from berth.fit import FitInputError, FitRequest, default_engine, fit, own_gpus, sku
 from berth.presets.catalogue import Preset, load_presets
-from berth.presets.numbers import parameter_count
 
 PRESETS = list(load_presets().values())
 SIZED = [p for p in PRESETS if p.config is not None or p.weights is not None]

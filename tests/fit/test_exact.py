@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.numbers import parameter_count
 from berth.fit import FitRequest, engine_budget, fit
 from berth.fit.cache_size import bytes_per_token, cache_bytes, kept_tokens
 from berth.fit.machines import cpu_node, own_gpus
@@ -17,11 +19,9 @@ from berth.fit.quantization import SCHEMES, tensor_bytes
 from berth.fit.request import FitInputError
 from berth.fit.sharding import Layout, outline, stage_layers, stages
 from berth.fit.units import ELEMENT_BYTES, GIB, MIB
-from berth.models.config import ModelConfig
 from berth.models.registry import model_class
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import tensor_shapes
-from berth.presets.numbers import parameter_count
 from engine.harness import alone
 from fit.shapes import LINEAR, STATE_SPACE, attention, llama, mistral_small_4, uniform
 from models.checkpoints import tiny_config, write_hf

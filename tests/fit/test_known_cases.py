@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from berth.checkpoint.numbers import ModelNumbers
 from berth.fit import FitRequest, explain, fit, own_gpus, sku
 from berth.fit.units import GIB
-from berth.presets.numbers import ModelNumbers
 from fit.shapes import (
     llama,
     llama_2_13b,

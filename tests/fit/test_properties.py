@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from berth.checkpoint.numbers import ModelNumbers
 from berth.cli.model_source import from_preset
 from berth.fit import FitRequest, Verdict, default_engine, fit, own_gpus
 from berth.fit.cache_size import cache_bytes
@@ -18,7 +19,6 @@ from berth.fit.request import EngineName
 from berth.fit.sharding import Layout, conflicts, feasible_degrees, outline, stages
 from berth.fit.units import GIB, MIB
 from berth.presets.catalogue import load_presets
-from berth.presets.numbers import ModelNumbers
 from fit.shapes import llamas, mixed
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

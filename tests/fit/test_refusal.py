@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from berth.checkpoint.numbers import ModelNumbers
 from berth.fit import FitRequest, cpu_node, explain, fit, own_gpus
 from berth.fit.units import GIB, MIB, human, unlike
 from berth.presets.catalogue import load_presets
-from berth.presets.numbers import ModelNumbers
 
 _UNITS = {"B": 1, "KiB": 1024, "MiB": MIB, "GiB": GIB}
 _SIZE = r"([\d.,]+) (B|KiB|MiB|GiB)"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from berth.models.config import ModelConfig
-from berth.presets.numbers import from_config_json, parameter_count
+from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.numbers import from_config_json, parameter_count
 from e2e.berth_server import ROOT
 from models.checkpoints import random_tensors, tiny_config, write_meta
 from serving.tiny_model import VOCAB, sentencepiece_model

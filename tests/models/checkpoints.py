@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from berth.models.config import ModelConfig
-from berth.models.config_hf import to_hf
-from berth.models.config_meta import to_meta
+from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.hf import to_hf
+from berth.checkpoint.meta import to_meta
 from berth.models.weights.names import EMBEDDING, meta_name, meta_shard_dim, tensor_shapes
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from berth.models.config import ConfigError
+from berth.checkpoint.config import ConfigError
+from berth.checkpoint.hf import to_hf
 from berth.models.config_files import load_config, model_layout
-from berth.models.config_hf import to_hf
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import meta_name
 from models.checkpoints import random_tensors, tiny_config, write_hf, write_meta

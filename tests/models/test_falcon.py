@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.models.falcon.modeling_falcon import build_alibi_tensor
 
+from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.hf import from_hf
 from berth.kernels.batch import BLOCK
-from berth.models.config import ModelConfig
 from berth.models.config_files import load_config
-from berth.models.config_hf import from_hf
 from berth.models.decoder import Attention
 from berth.models.falcon import Falcon
 from berth.models.loading import Loader

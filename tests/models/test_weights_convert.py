@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from berth.models.config import ConfigError, ModelConfig, RopeScaling
+from berth.checkpoint.config import ConfigError, ModelConfig, RopeScaling
 from berth.models.weights.convert import (
     convert_hf_to_meta,
     convert_meta_to_hf,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from berth.models.config import ModelConfig
+from berth.checkpoint.config import ModelConfig
 from berth.models.weights.names import tensor_shapes
 from models.checkpoints import random_tensors, tiny_config, write_hf, write_meta
 

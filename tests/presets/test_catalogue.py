@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from berth.checkpoint.hf import CLASSES
+from berth.checkpoint.numbers import parameter_count, tensors
 from berth.models.config_files import load_config
-from berth.models.config_hf import CLASSES
 from berth.presets.catalogue import (
     Preset,
     PresetError,
@@ -21,7 +22,6 @@ from berth.presets.catalogue import (
     read_family,
     schema,
 )
-from berth.presets.numbers import parameter_count, tensors
 
 PRESETS = load_presets()
 ENTRY: dict[str, Any] = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from berth.checkpoint.choose import NATIVE
 from berth.presets.catalogue import load_presets
 from berth.presets.page import TESTED_NATIVE, TESTED_TRANSFORMERS, page
-from berth.protocol.architectures import NATIVE
 from e2e.berth_server import ROOT
 from runtimes.tiny_models import ARCHITECTURES
 

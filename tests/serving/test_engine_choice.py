@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.protocol.architectures import UnknownArchitecture
+from berth.checkpoint.choose import UnknownArchitecture
 from berth.serving.engine_choice import engine_of_folder
 from berth.serving.tokenizer import TokenizerError
 

@@ -17,7 +17,7 @@ def convert(source: Path, target: Path, shards: int) -> None:
     A folder in Meta's layout (consolidated.NN.pth, params.json) becomes one in Hugging Face's
     (model.safetensors, config.json), and the other way round. The numbers stay the same.
     """
-    from berth.models.config import ConfigError
+    from berth.checkpoint.config import ConfigError
     from berth.models.config_files import model_layout
     from berth.models.weights.convert import convert_hf_to_meta, convert_meta_to_hf
     from berth.models.weights.source import WeightError

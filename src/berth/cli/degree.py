@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import click
 
-from berth.models.config import ModelConfig
-from berth.models.config_fields import read_json
+from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.fields import read_json
+from berth.checkpoint.meta import from_meta
 from berth.models.config_files import load_hf_config, model_layout
-from berth.models.config_meta import from_meta
 
 # Of Llama 1 and 2, whose params.json leaves it out. Counting it in the weights would import torch.
 _UNSAID_VOCABULARY = 32_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from berth.protocol.architectures import UnknownArchitecture, choose_engine
+from berth.checkpoint.choose import UnknownArchitecture, choose_engine
 from berth.protocol.config import EngineKind
 
 
@@ -29,8 +29,8 @@ def engine_for(
     Raises:
         UnknownArchitecture: the engine that was asked for does not run this model.
     """
-    from berth.models.config import ConfigError
-    from berth.models.config_hf import from_hf
+    from berth.checkpoint.config import ConfigError
+    from berth.checkpoint.hf import from_hf
 
     kind = choose_engine(config, wanted, quantise=quantise)
     if kind != "native" or config is None:

@@ -25,12 +25,12 @@ from typing import Any
 import click
 
 import berth.fit
+from berth.checkpoint.numbers import ModelNumbers, from_config_json, parameter_count
 from berth.cli import fit_measure_cpu
 from berth.fit.machines import Machine, cpu_node, measured_gpu
 from berth.fit.points import Point, load_points, page, to_csv
 from berth.fit.request import FitRequest
 from berth.fit.terms import PROGRAMS, SERVER
-from berth.presets.numbers import ModelNumbers, from_config_json, parameter_count
 
 POINTS_FILE = Path(berth.fit.__file__).parent / "data" / "points.csv"
 GPU_MINUTES = 9.0  # of the ten that `make gpu-fit` may take; what is left is not started

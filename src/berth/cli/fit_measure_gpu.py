@@ -63,6 +63,7 @@ def serve(run: dict[str, Any], group: Group) -> int:
     """Run every sequence to its length, sampled the dearest way. Returns the rank's weights."""
     import torch
 
+    from berth.checkpoint.config import ModelConfig
     from berth.engine.block_manager import BlockManager
     from berth.engine.broadcast import PlanChannel
     from berth.engine.core import Core
@@ -70,7 +71,6 @@ def serve(run: dict[str, Any], group: Group) -> int:
     from berth.engine.runner import Runner
     from berth.engine.scheduler import Scheduler
     from berth.kernels.batch import BLOCK
-    from berth.models.config import ModelConfig
     from berth.models.registry import model_class
     from berth.protocol.messages import SamplingParams, Submit
 

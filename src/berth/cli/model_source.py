@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from berth.cli.engine_of import engine_for
-from berth.fit.headers import (
+from berth.checkpoint.headers import (
     LENGTH_BYTES,
     HeaderError,
     StoredTensor,
     header_length,
     parse_header,
 )
+from berth.checkpoint.numbers import ModelNumbers, NumbersError, from_config_json
+from berth.cli.engine_of import engine_for
 from berth.fit.units import GIB
 from berth.presets.catalogue import Preset, PresetError, find_preset, load_presets
-from berth.presets.numbers import ModelNumbers, NumbersError, from_config_json
 
 if TYPE_CHECKING:
     import httpx
@@ -98,7 +98,7 @@ def from_preset(preset: Preset) -> Model:
 
 def from_folder(folder: Path) -> Model:
     """A folder with config.json (and safetensors files) or with Meta's params.json."""
-    from berth.models.config import ConfigError
+    from berth.checkpoint.config import ConfigError
     from berth.models.config_files import generation_of, model_layout, read_hf_json
 
     try:
@@ -116,8 +116,8 @@ def from_folder(folder: Path) -> Model:
 
 
 def _from_meta(folder: Path) -> Model:
+    from berth.checkpoint.config import ConfigError
     from berth.fit.native import numbers_of
-    from berth.models.config import ConfigError
     from berth.models.config_files import load_config
     from berth.models.weights.source import WeightError
 

@@ -19,6 +19,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from berth.checkpoint.config import ConfigError
 from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
 from berth.cli.ends import modules_of
 from berth.cli.engine_of import engine_for
@@ -26,7 +27,6 @@ from berth.cli.refused import refuse
 from berth.cli.served_model import find_model, holds_files, same_model
 from berth.cli.sizes import Bytes
 from berth.images.weight_files import WeightsMissing
-from berth.models.config import ConfigError
 from berth.models.config_files import generation_of, model_layout, read_hf_json
 from berth.presets.catalogue import PresetError
 from berth.presets.hub_files import PullError

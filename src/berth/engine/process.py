@@ -102,8 +102,8 @@ def is_final(error: Exception) -> bool:
     """Whether a fresh process would fail to start the same way: the folder, the numbers, the
     packages, the memory that the model takes of this machine.
     """
+    from berth.checkpoint.config import ConfigError
     from berth.fit.native import CannotFit
-    from berth.models.config import ConfigError
     from berth.models.weights.source import WeightError
 
     if isinstance(error, OSError):

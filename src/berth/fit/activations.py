@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from berth.fit.cache_size import elements_per_token
-from berth.fit.request import EngineName
-from berth.fit.units import ceil_bytes, ceil_div
-from berth.presets.numbers import (
+from berth.checkpoint.numbers import (
     Attention,
     LatentAttention,
     Layer,
@@ -25,6 +22,9 @@ from berth.presets.numbers import (
     Moe,
     StateSpace,
 )
+from berth.fit.cache_size import elements_per_token
+from berth.fit.request import EngineName
+from berth.fit.units import ceil_bytes, ceil_div
 
 # Positions that one step computes where nobody said. vLLM's depends on the device.
 _BATCH_TOKENS: dict[EngineName, int] = {

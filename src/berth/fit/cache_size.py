@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from berth.fit.request import EngineName
-from berth.fit.units import ceil_bytes, ceil_div
-from berth.presets.numbers import (
+from berth.checkpoint.numbers import (
     Attention,
     Layer,
     LinearAttention,
@@ -15,6 +13,8 @@ from berth.presets.numbers import (
     cached_per_token,
     state_elements,
 )
+from berth.fit.request import EngineName
+from berth.fit.units import ceil_bytes, ceil_div
 
 # Tokens of one KV block, by engine; llama.cpp pads the whole cache to 256 cells.
 BLOCK_TOKENS: dict[EngineName, int] = {"native": 16, "vllm": 16, "transformers": 1, "llamacpp": 256}

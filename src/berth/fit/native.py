@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from berth.checkpoint.choose import NATIVE
+from berth.checkpoint.numbers import Attention, Layer, Mlp, ModelNumbers
 from berth.fit.cache_size import BLOCK_TOKENS
 from berth.fit.machines import Device, Machine
 from berth.fit.options import option
@@ -21,8 +23,6 @@ from berth.fit.terms import (
     beside_the_engine,
 )
 from berth.fit.units import human
-from berth.presets.numbers import Attention, Layer, Mlp, ModelNumbers
-from berth.protocol.architectures import NATIVE
 
 BLOCK = BLOCK_TOKENS["native"]
 # On a machine that others use too, and that nobody has divided: of what weights and activations
@@ -41,7 +41,7 @@ class CannotFit(Exception):
 
 
 class LlamaLike(Protocol):
-    """What berth.models.config.ModelConfig says of a model, as far as sizes go."""
+    """What berth.checkpoint.config.ModelConfig says of a model, as far as sizes go."""
 
     @property
     def architecture(self) -> str: ...

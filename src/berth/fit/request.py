@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
+from berth.checkpoint.numbers import ModelNumbers
 from berth.fit.machines import Machine
 from berth.fit.quantization import SCHEMES, Scheme, scheme_of_checkpoint
 from berth.fit.units import ELEMENT_BYTES
-from berth.presets.numbers import ModelNumbers
 
 EngineName = Literal["native", "vllm", "transformers", "llamacpp"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from berth.checkpoint.numbers import Layer, ModelNumbers, Tensor, tensors
 from berth.fit.quantization import Scheme, tensor_bytes
 from berth.fit.request import FitRequest
 from berth.fit.units import ELEMENT_BYTES, ceil_div
-from berth.presets.numbers import Layer, ModelNumbers, Tensor, tensors
 
 # vLLM pads the vocabulary to a multiple of this before it is divided.
 _VLLM_VOCABULARY = 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from berth.checkpoint.numbers import Attention, Mlp
 from berth.fit.activations import (
     Step,
     activation_bytes,
@@ -17,7 +18,6 @@ from berth.fit.request import EngineName, FitRequest
 from berth.fit.runtime import Overhead, overhead, runtime_overhead
 from berth.fit.sharding import Layout, Outline, Stage, model_bytes, sizes_agree
 from berth.fit.units import ELEMENT_BYTES, GIB, MIB, ceil_bytes, ceil_div
-from berth.presets.numbers import Attention, Mlp
 from berth.protocol.config import MAX_NUM_SEQS, EngineKind
 
 Resource = Literal["device", "host", "shm", "disk"]

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from berth.checkpoint.numbers import parameter_count
 from berth.fit.units import ELEMENT_BYTES, GIB, MIB, ceil_bytes
 from berth.presets.catalogue import Preset
 from berth.presets.image_names import CONTROLLER, SERVER, Variant, image_name
-from berth.presets.numbers import parameter_count
 
 # Bytes of an image without weights. The CPU one is the most that docs/images.md promises; of the
 # CUDA one, torch's wheels and NVIDIA's libraries are an estimate from their published sizes.

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from berth.fit.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
+from berth.checkpoint.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
+from berth.checkpoint.numbers import NumbersError, from_config_json
 from berth.fit.units import human
 from berth.images.recipe import expected_bytes
 from berth.models.weights.pth_torn import first_torn
 from berth.presets.catalogue import Preset
 from berth.presets.hub_files import HubFile, PullError, needed_files
-from berth.presets.numbers import NumbersError, from_config_json
 
 _META = re.compile(r"consolidated\.(\d+)\.pth")
 _INDEX = "model.safetensors.index.json"

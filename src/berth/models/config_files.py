@@ -10,11 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
-from berth.models.config import ConfigError, ModelConfig
-from berth.models.config_fields import read_json
-from berth.models.config_hf import from_hf, to_hf
-from berth.models.config_meta import from_meta, to_meta
-from berth.models.stored import Stored, are_equal, stored_dtype, stored_tensors
+from berth.checkpoint.config import ConfigError, ModelConfig
+from berth.checkpoint.fields import read_json
+from berth.checkpoint.hf import from_hf, to_hf
+from berth.checkpoint.meta import from_meta, to_meta
+from berth.checkpoint.stored import Stored, are_equal, stored_dtype, stored_tensors
 from berth.models.weights.names import HEAD
 
 __all__ = [

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from berth.checkpoint.config import ModelConfig
 from berth.kernels.batch import LayerCache, StepBatch
 from berth.kernels.ops import AttentionShape, HeadNorm, TorchOps, make_ops
-from berth.models.config import ModelConfig
 from berth.models.loading import Loader
 from berth.models.parallel import ColumnLinear, Group, RowLinear, TokenEmbedding, share_heads
 from berth.models.positions import PositionTables, position_tables

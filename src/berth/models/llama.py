@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from berth.checkpoint.config import ModelConfig
 from berth.kernels.batch import LayerCache, StepBatch
 from berth.kernels.ops import HeadNorm, TorchOps
-from berth.models.config import ModelConfig
 from berth.models.decoder import Attention, Decoder
 from berth.models.loading import Loader, Rows
 from berth.models.parallel import ColumnLinear, Group, RowLinear

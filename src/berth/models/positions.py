@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from berth.checkpoint.config import ModelConfig
 from berth.kernels.batch import BLOCK
-from berth.models.config import ModelConfig
 from berth.models.parallel import Group, HeadShare
 from berth.models.rope import rotary_tables
 

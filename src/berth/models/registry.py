@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berth.models.config import ModelConfig
+from berth.checkpoint.config import ModelConfig
 from berth.models.decoder import Decoder
 from berth.models.falcon import Falcon
 from berth.models.llama import Llama

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from berth.models.config import ModelConfig, RopeScaling
+from berth.checkpoint.config import ModelConfig, RopeScaling
 
 
 def inverse_frequencies(config: ModelConfig) -> torch.Tensor:

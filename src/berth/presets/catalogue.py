@@ -21,8 +21,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
+from berth.checkpoint.numbers import ModelNumbers, NumbersError, from_config_json
 from berth.near import nearest
-from berth.presets.numbers import ModelNumbers, NumbersError, from_config_json
 
 # Both are safe loaders; libyaml's is ten times as fast, where PyYAML was built with it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 from itertools import groupby
 
+from berth.checkpoint.choose import NATIVE
 from berth.presets.catalogue import Preset, load_presets
-from berth.protocol.architectures import NATIVE
 
 # Classes whose logits or greedy text tests hold to transformers' own, on small random models
 # (tests/engine/test_parity*.py, tests/runtimes). tests/presets/test_page.py keeps this honest.

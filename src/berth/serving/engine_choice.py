@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from berth.protocol.architectures import choose_engine
+from berth.checkpoint.choose import choose_engine
 from berth.protocol.config import EngineKind
 from berth.serving.tokenizer import read_json
 

@@ -9,6 +9,7 @@ from typing import cast
 
 import msgspec
 
+from berth.checkpoint.numbers import ModelNumbers, from_config_json
 from berth.fit.explain import explain
 from berth.fit.machines import Machine
 from berth.fit.placement import PRODUCT, Node, cached_fit
@@ -16,7 +17,6 @@ from berth.fit.request import EngineName, FitInputError, FitRequest
 from berth.fit.terms import DISK, HOST, SHM
 from berth.fit.units import GIB
 from berth.fit.verdict import Verdict
-from berth.presets.numbers import ModelNumbers, from_config_json
 from berth.workspace.shape import Shape
 from berth.workspace.spec import Spec
 from berth.workspace.types import Fit

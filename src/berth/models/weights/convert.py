@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from berth.models.config import ConfigError, ModelConfig
+from berth.checkpoint.config import ConfigError, ModelConfig
 from berth.models.config_files import model_layout, to_hf, to_meta
 from berth.models.weights.digests import write_digests
 from berth.models.weights.folder import open_weights

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from berth.models.config_fields import DTYPES
+from berth.checkpoint.fields import DTYPES
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from berth.models.config import ConfigError
+from berth.checkpoint.config import ConfigError
 from berth.models.config_files import load_hf_config, model_layout
 from berth.models.weights.files import TensorFile
 from berth.models.weights.hf import SafetensorsSource, open_files

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from berth.models.config import ConfigError, ModelConfig
-from berth.models.config_fields import read_json
+from berth.checkpoint.config import ConfigError, ModelConfig
+from berth.checkpoint.fields import read_json
 from berth.models.weights.files import Entry, TensorFile, dtype_complaint
 from berth.models.weights.names import HEAD, embedding_name
 from berth.models.weights.safetensors_file import SafetensorsFile

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from berth.models.config_fields import read_json
-from berth.models.config_meta import from_meta
+from berth.checkpoint.fields import read_json
+from berth.checkpoint.meta import from_meta
 from berth.models.weights.files import Entry, TensorFile, dtype_complaint, scratch
 from berth.models.weights.names import EMBEDDING, meta_name, meta_shard_dim, tensor_shapes
 from berth.models.weights.pth_file import PthFile

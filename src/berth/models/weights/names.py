@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from berth.models.config import ModelConfig
+from berth.checkpoint.config import ModelConfig
 
 EMBEDDING = "model.embed_tokens.weight"  # Llama's
 HEAD = "lm_head.weight"  # of every architecture

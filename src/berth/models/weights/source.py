@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from berth.models.config import ModelConfig
+    from berth.checkpoint.config import ModelConfig
     from berth.models.weights.files import TensorFile
 
 

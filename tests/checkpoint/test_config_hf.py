@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from berth.models.config import ConfigError, RopeScaling
-from berth.models.config_hf import from_hf, to_hf
+from berth.checkpoint.config import ConfigError, RopeScaling
+from berth.checkpoint.hf import from_hf, to_hf
 from models.checkpoints import save_transformers, tiny_config
 
 LLAMA_2_7B: dict[str, Any] = {

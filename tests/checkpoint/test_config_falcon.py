@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from berth.models.config import ConfigError
-from berth.models.config_hf import CLASSES, from_hf
+from berth.checkpoint.config import ConfigError
+from berth.checkpoint.hf import CLASSES, from_hf
 from berth.models.registry import model_class
 from models.checkpoints import save_transformers
 

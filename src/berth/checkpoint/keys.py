@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from berth.presets.layers import NumbersError
+from berth.checkpoint.layers import NumbersError
 
 
 class Keys:

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from berth.models.config import ConfigError, ModelConfig
-from berth.models.config_falcon import falcon_config
-from berth.models.config_fields import Fields, validated
-from berth.models.config_hf_keys import (
+from berth.checkpoint.choose import NATIVE
+from berth.checkpoint.config import ConfigError, ModelConfig
+from berth.checkpoint.falcon import falcon_config
+from berth.checkpoint.fields import Fields, validated
+from berth.checkpoint.hf_keys import (
     end_tokens,
     number_format,
     reach,
     refuse_quantised,
     rope_keys,
 )
-from berth.protocol.architectures import NATIVE
 
 # The server decides by the same table which engine a folder gets.
 CLASSES = dict(NATIVE)

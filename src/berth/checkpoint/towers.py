@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from berth.presets.config_keys import Keys
-from berth.presets.layers import DtypeClass, ModelNumbers, NumbersError, Tensor
+from berth.checkpoint.keys import Keys
+from berth.checkpoint.layers import DtypeClass, ModelNumbers, NumbersError, Tensor
 
 TextParser = Callable[[Keys], ModelNumbers]
 

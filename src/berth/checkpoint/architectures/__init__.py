@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from berth.presets import config_decoders as decoders
-from berth.presets import config_mixed as mixed
-from berth.presets.config_keys import Keys
-from berth.presets.config_shapes import Parser
-from berth.presets.config_towers import SEEING, with_tower
-from berth.presets.layers import ModelNumbers, NumbersError, UnknownArchitecture
+from berth.checkpoint.architectures import decoders, mixed
+from berth.checkpoint.keys import Keys
+from berth.checkpoint.layers import ModelNumbers, NumbersError, UnknownArchitecture
+from berth.checkpoint.shapes import Parser
+from berth.checkpoint.towers import SEEING, with_tower
 
 
 def parse(config: Mapping[str, Any]) -> ModelNumbers:
-    """See `berth.presets.numbers.from_config_json`."""
+    """See `berth.checkpoint.numbers.from_config_json`."""
     return _parse(Keys(config))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from berth.presets.numbers import from_config_json, parameter_count
+from berth.checkpoint.numbers import from_config_json, parameter_count
 
 SMALL = {
     "hidden_size": 32,

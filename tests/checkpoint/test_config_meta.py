@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from berth.models.config import ConfigError, RopeScaling
-from berth.models.config_meta import from_meta, to_meta
+from berth.checkpoint.config import ConfigError, RopeScaling
+from berth.checkpoint.meta import from_meta, to_meta
 from models.checkpoints import tiny_config
 
 LLAMA_1_7B: dict[str, Any] = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from berth.presets.numbers import (
+from berth.checkpoint.numbers import (
     Attention,
     LatentAttention,
     Layer,

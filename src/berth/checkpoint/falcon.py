@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from berth.models.config import ModelConfig
-from berth.models.config_fields import Fields
-from berth.models.config_hf_keys import end_tokens, number_format, reach, rope_keys
+from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.fields import Fields
+from berth.checkpoint.hf_keys import end_tokens, number_format, reach, rope_keys
 
 _BOS_AND_EOS = 11  # of transformers' FalconConfig, and of every published Falcon but Falcon 3
 
@@ -22,7 +22,7 @@ def falcon_config(fields: Fields, generation: Mapping[str, Any] | None) -> Model
     """The Falcon that `fields` describe.
 
     Raises:
-        ConfigError: as `config_hf.from_hf`; also for combinations that transformers computes not
+        ConfigError: as `hf.from_hf`; also for combinations that transformers computes not
             at all, such as a new decoder whose attention is not parallel.
     """
     if fields.values.get("activation") not in (None, "gelu"):

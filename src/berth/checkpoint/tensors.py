@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from berth.presets.layers import (
+from berth.checkpoint.layers import (
     Attention,
     LatentAttention,
     Layer,
@@ -18,7 +18,7 @@ from berth.presets.layers import (
 
 
 def all_tensors(numbers: ModelNumbers) -> Iterator[Tensor]:
-    """See `berth.presets.numbers.tensors`."""
+    """See `berth.checkpoint.numbers.tensors`."""
     hidden, vocab = numbers.hidden, numbers.vocab
     yield Tensor("embedding", (vocab, hidden), 0, vocab, "embedding")
     if numbers.positions:

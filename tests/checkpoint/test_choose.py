@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from berth.models.config_hf import CLASSES
-from berth.protocol.architectures import NATIVE, UnknownArchitecture, choose_engine, is_native
+from berth.checkpoint.choose import NATIVE, UnknownArchitecture, choose_engine, is_native
+from berth.checkpoint.hf import CLASSES
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
 GPT2 = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}

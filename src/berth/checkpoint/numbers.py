@@ -8,7 +8,7 @@ spaces, dense and sparse layers) need no special case in whoever does arithmetic
     parameter_count(numbers)                    # 8030261248 for Llama 3.1 8B
     sum(cached_per_token(layer) for layer in numbers.layers)  # cache elements that a token adds
 
-The types are those of `berth.presets.layers`.
+The types are those of `berth.checkpoint.layers`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from berth.presets.config_json import parse
-from berth.presets.layers import (
+from berth.checkpoint.architectures import parse
+from berth.checkpoint.layers import (
     Attention,
     AttentionKind,
     DtypeClass,
@@ -36,7 +36,7 @@ from berth.presets.layers import (
     cached_per_token,
     state_elements,
 )
-from berth.presets.tensors import all_tensors
+from berth.checkpoint.tensors import all_tensors
 
 __all__ = [
     "Attention",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from berth.fit.headers import HeaderError, header_length, parse_header
+from berth.checkpoint.headers import HeaderError, header_length, parse_header
 
 
 def test_a_real_files_header_has_every_tensor_to_the_byte(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from berth.presets.config_keys import Keys
-from berth.presets.layers import (
+from berth.checkpoint.keys import Keys
+from berth.checkpoint.layers import (
     Attention,
     FeedForward,
     LatentAttention,

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from berth.presets.config_keys import Keys
-from berth.presets.config_shapes import (
-    context_of,
-    decoder,
-    deepseek_part,
-    latent,
-    predictors,
-    sliding,
-    softmax,
-)
-from berth.presets.layers import (
+from berth.checkpoint.keys import Keys
+from berth.checkpoint.layers import (
     Attention,
     FeedForward,
     LatentAttention,
@@ -27,6 +18,15 @@ from berth.presets.layers import (
     NumbersError,
     StateSpace,
     Tensor,
+)
+from berth.checkpoint.shapes import (
+    context_of,
+    decoder,
+    deepseek_part,
+    latent,
+    predictors,
+    sliding,
+    softmax,
 )
 
 

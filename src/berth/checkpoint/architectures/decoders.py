@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from berth.presets.config_keys import Keys
-from berth.presets.config_shapes import decoder, deepseek_part, latent, sliding, softmax
-from berth.presets.layers import Attention, FeedForward, Mlp, ModelNumbers, Moe
+from berth.checkpoint.keys import Keys
+from berth.checkpoint.layers import Attention, FeedForward, Mlp, ModelNumbers, Moe
+from berth.checkpoint.shapes import decoder, deepseek_part, latent, sliding, softmax
 
 
 def llama(name: str, keys: Keys) -> ModelNumbers:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from berth.models.config import ConfigError, ModelConfig
+from berth.checkpoint.config import ConfigError, ModelConfig
 
 DTYPES = ("float32", "float16", "bfloat16")  # what weights may be stored in
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from berth.models.config import ConfigError, ModelConfig, RopeScaling
-from berth.models.config_fields import Fields, validated
+from berth.checkpoint.config import ConfigError, ModelConfig, RopeScaling
+from berth.checkpoint.fields import Fields, validated
 
 # Keys of checkpoints that this engine cannot compute, and what they are.
 _FOREIGN = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from berth.models.config import RopeScaling
-from berth.models.config_fields import DTYPES, Fields
+from berth.checkpoint.config import RopeScaling
+from berth.checkpoint.fields import DTYPES, Fields
 
 
 def refuse_quantised(fields: Fields) -> None:
