@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from berth.checkpoint.config import ConfigError, ModelConfig
+from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.fields import read_json
 from berth.checkpoint.hf import from_hf, to_hf
+from berth.checkpoint.layout import Layout, folder_layout
 from berth.checkpoint.meta import from_meta, to_meta
 from berth.checkpoint.stored import Stored, are_equal, stored_dtype, stored_tensors
 from berth.models.weights.names import HEAD
@@ -27,46 +28,10 @@ __all__ = [
     "to_meta",
 ]
 
-Layout = Literal["hf", "meta"]
-_LISTED = 12  # names of a folder's content in an error
-
 
 def model_layout(folder: Path) -> Layout:
-    """Whether `folder` is Hugging Face's (config.json, *.safetensors) or Meta's (params.json,
-    consolidated.NN.pth). Where it is both, the one whose weights are there.
-
-    Raises:
-        ConfigError: neither; says what the folder holds and what would be right.
-    """
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder of a model")
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    consolidated = [name for name in names if name.startswith("consolidated")]
-    safetensors = [n for n in names if n.endswith(".safetensors") and n not in consolidated]
-    indexed = "model.safetensors.index.json" in names
-    if "config.json" in names and (safetensors or indexed):
-        return "hf"
-    if "params.json" in names and consolidated:
-        return "meta"
-    pickled = [name for name in names if name.endswith((".bin", ".pt", ".ckpt"))]
-    if "config.json" in names and any(name.startswith("pytorch_model") for name in pickled):
-        raise ConfigError(
-            f"{folder.name} holds its weights only as {pickled[0]}, a pickle, which could run any "
-            "code and is refused; convert it where you trust it, with transformers: "
-            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder), "
-            "which writes safetensors"
-        )
-    # A description without weights is enough for what needs no weights, such as a benchmark.
-    if "config.json" in names and not consolidated:
-        return "hf"
-    if "params.json" in names:
-        return "meta"
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    raise ConfigError(
-        f"{folder.name} is no model folder: it needs config.json and *.safetensors (Hugging Face) "
-        "or params.json and consolidated.00.pth (Meta); it holds "
-        f"{', '.join(names[:_LISTED]) + more if names else 'nothing'}"
-    )
+    """`folder_layout`. Raises ConfigError."""
+    return folder_layout(folder)
 
 
 def load_config(folder: str | Path) -> ModelConfig:

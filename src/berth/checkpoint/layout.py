@@ -1,0 +1,258 @@
+"""Which layout a model's folder has, or why no engine of Berth serves it, with a way out.
+
+Asked by every command before anything else is read: the answer is the same sentence for all of
+them. Read are the names, the first bytes of what is needed, and config.json; never a tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from berth.checkpoint.config import ConfigError
+from berth.checkpoint.purpose import complaint
+
+Layout = Literal["hf", "meta"]
+
+INDEX = "model.safetensors.index.json"
+POINTER = b"version https://git-lfs"
+_LISTED = 12  # names of a folder's content in an error
+_DESCRIPTIONS = (
+    "config.json", "generation_config.json", INDEX, "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_FOREIGN = {
+    ".h5": "TensorFlow's format", ".msgpack": "Flax's format", ".onnx": "ONNX's format",
+    ".npz": "numpy's format", ".ot": "the format of rust-bert", ".mlmodel": "Core ML's format",
+    ".tflite": "TensorFlow Lite's format",
+}  # fmt: skip
+
+
+def folder_layout(folder: Path) -> Layout:
+    """Whether `folder` is Hugging Face's (config.json, *.safetensors) or Meta's (params.json,
+    consolidated.NN.pth). If it is both, the one whose weights are there; if both are, Hugging
+    Face's.
+
+    Raises:
+        ConfigError: neither, or its files or its description say that no engine serves it.
+    """
+    names = _names(folder)
+    layout = _by_weights(folder, names)
+    if layout is None:
+        _refuse_other_formats(folder, names)
+        # A description without weights is enough for what needs no weights, such as a benchmark.
+        consolidated = any(name.startswith("consolidated") for name in names)
+        if "config.json" in names and not consolidated:
+            layout = "hf"
+        elif "params.json" in names:
+            layout = "meta"
+        else:
+            raise ConfigError(_neither(folder, names))
+    for name in _needed(folder, names, layout):
+        _refuse_unreadable(folder / name)
+    if layout == "hf":
+        if _is_adapted(names):
+            raise ConfigError(
+                f"{folder.name} holds a model and an adapter for one (adapter_config.json), which "
+                "would have to be applied to it; move the files adapter_* away to serve the model "
+                "as it is"
+            )
+        config = _config(folder)
+        sentence = None if config is None else complaint(config, _is_sentence_model(folder, names))
+        if sentence is not None:
+            raise ConfigError(f"{folder.name} {sentence}")
+    return layout
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether git-lfs put a pointer in place of the file. False for what cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(POINTER)) == POINTER
+    except OSError:
+        return False
+
+
+def own_weights(names: Sequence[str]) -> list[str]:
+    """The safetensors files among `names` that a Hugging Face folder's model may be stored in:
+    neither Mistral's second copy (consolidated) nor an adapter's."""
+    return [
+        name
+        for name in names
+        if name.endswith(".safetensors") and not name.startswith(("consolidated", "adapter_"))
+    ]
+
+
+def _names(folder: Path) -> list[str]:
+    if folder.is_file():
+        raise ConfigError(_one_file(folder))
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder of a model: there is no such folder")
+    try:
+        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be read: {error.strerror}{_RIGHTS}") from error
+
+
+_RIGHTS = "; let the user that runs Berth read it (chmod -R a+rX), or run Berth as its owner"
+
+
+def _one_file(path: Path) -> str:
+    if path.suffix == ".gguf":
+        return (
+            f"{path} is a GGUF file, which no engine of Berth reads; name the folder of the model "
+            "that it was made from, with config.json and *.safetensors"
+        )
+    return f"{path} is one file, not a folder of a model; name the folder that it is in"
+
+
+def _by_weights(folder: Path, names: Sequence[str]) -> Layout | None:
+    """The layout whose description and weights are there."""
+    hf = own_weights(names) if "config.json" in names else []
+    if "config.json" in names and INDEX in names and not hf:
+        return "hf"
+    meta = _consolidated(names) if "params.json" in names else []
+    if hf and meta and all(is_pointer(folder / name) for name in hf):
+        return "meta" if not any(is_pointer(folder / name) for name in meta) else "hf"
+    return "hf" if hf else "meta" if meta else None
+
+
+def _consolidated(names: Sequence[str]) -> list[str]:
+    found = [name for name in names if name.startswith("consolidated")]
+    # If the same weights are there twice, the format without pickle is read.
+    safetensors = [name for name in found if name.endswith(".safetensors")]
+    return safetensors or [name for name in found if name.endswith(".pth")]
+
+
+def _is_adapted(names: Sequence[str]) -> bool:
+    return "adapter_config.json" in names and any(n.startswith("adapter_model.") for n in names)
+
+
+def _refuse_other_formats(folder: Path, names: Sequence[str]) -> None:
+    """Raises ConfigError for weights, without any that are read, of a kind that is not."""
+    if "adapter_config.json" in names or any(n.startswith("adapter_model.") for n in names):
+        base = _adapted_base(folder)
+        raise ConfigError(
+            f"{folder.name} is an adapter (LoRA) of {base or 'another model'} and no model itself, "
+            f"and adapters are not applied by Berth; serve {base or 'that model'}, or merge the "
+            "adapter into it with peft: AutoPeftModelForCausalLM.from_pretrained(folder)"
+            ".merge_and_unload().save_pretrained(new_folder)"
+        )
+    if found := [name for name in names if name.endswith(".gguf")]:
+        raise ConfigError(
+            f"{folder.name} holds its weights only as GGUF ({found[0]}), which no engine of Berth "
+            "reads; get the model that it was made from, with config.json and *.safetensors"
+        )
+    described = "config.json" in names
+    if any(name.startswith("consolidated") for name in names):
+        return
+    pickled = [n for n in names if n.endswith(_PICKLES) and n != "training_args.bin"]
+    if pickled and (described or pickled[0].startswith("pytorch_model")):
+        first = next((n for n in pickled if n.startswith("pytorch_model")), pickled[0])
+        raise ConfigError(
+            f"{folder.name} holds its weights only as {first}, a pickle, which could run any "
+            "code and is refused; convert it if you trust it, with transformers: "
+            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder), "
+            "which writes safetensors"
+        )
+    for name in names:
+        if described and (format_name := _FOREIGN.get(Path(name).suffix)):
+            raise ConfigError(
+                f"{folder.name} holds its weights only as {name}, {format_name}, which no engine "
+                "of Berth reads; get the model's *.safetensors"
+            )
+    if own_weights(names) and "params.json" not in names:
+        raise ConfigError(
+            f"{folder.name} holds weights ({own_weights(names)[0]}) and no config.json, which says "
+            "what model they are; put the model's config.json beside them"
+        )
+
+
+def _neither(folder: Path, names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return (
+        f"{folder.name} is no model folder: it needs config.json and *.safetensors (Hugging Face) "
+        "or params.json and consolidated.00.pth (Meta); it holds "
+        f"{', '.join(names[:_LISTED]) + more if names else 'nothing'}"
+    )
+
+
+def _needed(folder: Path, names: Sequence[str], layout: Layout) -> list[str]:
+    """The files that a server reads, of those that are there."""
+    descriptions = _DESCRIPTIONS if layout == "hf" else ("params.json", *_DESCRIPTIONS)
+    needed = [name for name in descriptions if name in names]
+    tokenizers = ["tokenizer.json", "tokenizer.model"]
+    if layout == "meta":
+        tokenizers.reverse()
+    needed += [name for name in tokenizers if name in names][:1]
+    return needed + (_stored(folder, names) if layout == "hf" else _consolidated(names))
+
+
+def _stored(folder: Path, names: Sequence[str]) -> list[str]:
+    """The files of a Hugging Face folder that its weights are read from."""
+    if "model.safetensors" in names:
+        return ["model.safetensors"]
+    found = own_weights(names)
+    if INDEX in names:
+        try:
+            where = json.loads((folder / INDEX).read_bytes())["weight_map"].values()
+            named = {posixpath.normpath(name) for name in where}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return found  # what is wrong with it, the reader of weights says
+        return [name for name in found if name in named]
+    return found
+
+
+def _refuse_unreadable(path: Path) -> None:
+    """Raises ConfigError for a file that cannot be read, or is not the file itself."""
+    if path.is_symlink() and not path.exists():
+        raise ConfigError(
+            f"{path} is a link to {path.readlink()}, which is not there; download the file again"
+        )
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(POINTER))
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder, and should be a file") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}{_RIGHTS}") from error
+    if begins == POINTER:
+        raise ConfigError(
+            f"{path} is a pointer of git-lfs and not the file itself; run git lfs pull in its clone"
+        )
+
+
+def _config(folder: Path) -> dict[str, Any] | None:
+    """config.json; None if it is no JSON object, which its reader says in its own words."""
+    return _object(folder / "config.json")
+
+
+def _adapted_base(folder: Path) -> str | None:
+    base = (_object(folder / "adapter_config.json") or {}).get("base_model_name_or_path")
+    return base if isinstance(base, str) and base else None
+
+
+def _is_sentence_model(folder: Path, names: Sequence[str]) -> bool:
+    """Whether sentence-transformers wrote it, with a pooling of the model's output."""
+    if "modules.json" not in names:
+        return False
+    try:
+        modules = json.loads((folder / "modules.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(modules, list) and any(
+        isinstance(one, dict) and str(one.get("type")).startswith("sentence_transformers")
+        for one in modules
+    )
+
+
+def _object(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
