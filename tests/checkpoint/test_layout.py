@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from berth.checkpoint.config import ConfigError
-from berth.checkpoint.layout import INDEX, POINTER, folder_layout
+from berth.checkpoint.index import INDEX
+from berth.checkpoint.layout import POINTER, folder_layout
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 
@@ -89,7 +90,7 @@ def test_a_pointer_of_git_lfs_is_named_wherever_it_lies(name: str, tmp_path: Pat
         tmp_path / "m",
         config__json=LLAMA,
         tokenizer__json={},
-        model__safetensors=b"x",
+        **({} if name == INDEX else {"model__safetensors": b"x"}),
     )
     (folder / name).write_bytes(POINTER + b".github.com/spec/v1\n")
     assert refusal(folder) == (

@@ -7,17 +7,16 @@ them. Read are the names, the first bytes of what is needed, and config.json; ne
 from __future__ import annotations
 
 import json
-import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from berth.checkpoint.config import ConfigError
+from berth.checkpoint.index import INDEX, own_weights, stored_files
 from berth.checkpoint.purpose import complaint
 
 Layout = Literal["hf", "meta"]
 
-INDEX = "model.safetensors.index.json"
 POINTER = b"version https://git-lfs"
 _LISTED = 12  # names of a folder's content in an error
 _DESCRIPTIONS = (
@@ -52,7 +51,9 @@ def folder_layout(folder: Path) -> Layout:
             layout = "meta"
         else:
             raise ConfigError(_neither(folder, names))
-    for name in _needed(folder, names, layout):
+    for name in _described(names, layout):
+        _refuse_unreadable(folder / name)
+    for name in stored_files(folder) if layout == "hf" else _consolidated(names):
         _refuse_unreadable(folder / name)
     if layout == "hf":
         if _is_adapted(names):
@@ -75,16 +76,6 @@ def is_pointer(path: Path) -> bool:
             return file.read(len(POINTER)) == POINTER
     except OSError:
         return False
-
-
-def own_weights(names: Sequence[str]) -> list[str]:
-    """The safetensors files among `names` that a Hugging Face folder's model may be stored in:
-    neither Mistral's second copy (consolidated) nor an adapter's."""
-    return [
-        name
-        for name in names
-        if name.endswith(".safetensors") and not name.startswith(("consolidated", "adapter_"))
-    ]
 
 
 def _names(folder: Path) -> list[str]:
@@ -113,12 +104,12 @@ def _one_file(path: Path) -> str:
 def _by_weights(folder: Path, names: Sequence[str]) -> Layout | None:
     """The layout whose description and weights are there."""
     hf = own_weights(names) if "config.json" in names else []
-    if "config.json" in names and INDEX in names and not hf:
-        return "hf"
     meta = _consolidated(names) if "params.json" in names else []
     if hf and meta and all(is_pointer(folder / name) for name in hf):
         return "meta" if not any(is_pointer(folder / name) for name in meta) else "hf"
-    return "hf" if hf else "meta" if meta else None
+    if hf or meta:
+        return "hf" if hf else "meta"
+    return "hf" if "config.json" in names and INDEX in names else None
 
 
 def _consolidated(names: Sequence[str]) -> list[str]:
@@ -181,30 +172,16 @@ def _neither(folder: Path, names: Sequence[str]) -> str:
     )
 
 
-def _needed(folder: Path, names: Sequence[str], layout: Layout) -> list[str]:
-    """The files that a server reads, of those that are there."""
+def _described(names: Sequence[str], layout: Layout) -> list[str]:
+    """The files beside the weights that a server reads, of those that are there."""
     descriptions = _DESCRIPTIONS if layout == "hf" else ("params.json", *_DESCRIPTIONS)
-    needed = [name for name in descriptions if name in names]
     tokenizers = ["tokenizer.json", "tokenizer.model"]
     if layout == "meta":
         tokenizers.reverse()
-    needed += [name for name in tokenizers if name in names][:1]
-    return needed + (_stored(folder, names) if layout == "hf" else _consolidated(names))
-
-
-def _stored(folder: Path, names: Sequence[str]) -> list[str]:
-    """The files of a Hugging Face folder that its weights are read from."""
-    if "model.safetensors" in names:
-        return ["model.safetensors"]
-    found = own_weights(names)
-    if INDEX in names:
-        try:
-            where = json.loads((folder / INDEX).read_bytes())["weight_map"].values()
-            named = {posixpath.normpath(name) for name in where}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return found  # what is wrong with it, the reader of weights says
-        return [name for name in found if name in named]
-    return found
+    return [
+        *(name for name in descriptions if name in names),
+        *[name for name in tokenizers if name in names][:1],
+    ]
 
 
 def _refuse_unreadable(path: Path) -> None:

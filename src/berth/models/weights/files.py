@@ -72,6 +72,15 @@ def dtype_complaint(entry: Entry) -> str | None:
     )
 
 
+def is_zero_bias(file: TensorFile, name: str) -> bool:
+    """Whether a tensor is a bias of zeros, which changes nothing; some conversions write them."""
+    if not name.endswith(".bias") or dtype_complaint(file.entries[name]) is not None:
+        return False
+    zero = not bool(file.view(name).any())
+    file.release(name)
+    return zero
+
+
 def drop_pages(tensor: torch.Tensor) -> None:
     """Take the pages behind a contiguous mapped tensor out of this process's resident memory.
 

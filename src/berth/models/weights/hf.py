@@ -7,30 +7,32 @@ from pathlib import Path
 
 import torch
 
-from berth.checkpoint.config import ConfigError, ModelConfig
-from berth.checkpoint.fields import read_json
-from berth.models.weights.files import Entry, TensorFile, dtype_complaint
+from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.index import INDEX, SINGLE, stored_files, weight_map
+from berth.models.weights.binding import bind, complaint, is_harmless
+from berth.models.weights.files import Entry, TensorFile, dtype_complaint, is_zero_bias
 from berth.models.weights.names import HEAD, embedding_name
 from berth.models.weights.safetensors_file import SafetensorsFile
 from berth.models.weights.source import WeightError
-
-_SINGLE = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
 
 
 class SafetensorsSource:
     """A Hugging Face folder. `read` gives a view of the mapped file, whatever the slice.
 
-    Where the embedding is tied, lm_head.weight is the embedding, as in transformers, whatever the
-    files hold under that name. Of two names for the same bytes some writers keep only the head's:
-    the embedding is then found there.
+    Tensors are asked for by the names that transformers gives them, whatever wrapper the files were
+    saved from (binding.py). Where the embedding is tied, lm_head.weight is the embedding, as in
+    transformers, whatever the files hold under that name. Of two names for the same bytes some
+    writers keep only the head's: the embedding is then found there.
     """
 
     def __init__(self, folder: Path, config: ModelConfig) -> None:
-        """Raises: WeightError for a file that is missing or torn, ConfigError for the index."""
+        """Raises: WeightError for a file that is missing or torn, or two tensors of which only one
+        can be meant; ConfigError for the index."""
         self.config = config
         self._embedding = embedding_name(config)
         self._files, self._where = open_files(folder, self._embedding)
+        self._indexed = _indexed(folder)
+        self._names = bind(self._where, config)
 
     @property
     def files(self) -> Sequence[TensorFile]:
@@ -43,21 +45,30 @@ class SafetensorsSource:
     def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
         for name, shape in expected.items():
             file, entry = self._find(name)
-            if complaint := dtype_complaint(entry):
-                raise WeightError(self._stored(name), file.path.name, complaint)
+            if wrong := dtype_complaint(entry):
+                raise WeightError(self._stored(name), file.path.name, wrong)
             if entry.shape != shape:
                 raise WeightError(
                     self._stored(name),
                     file.path.name,
                     f"its shape is {entry.shape}, but config.json asks for {shape}",
                 )
+        self._refuse_unused()
+
+    def _refuse_unused(self) -> None:
+        """What lies in the files without being computed would change the answers."""
+        used = set(self._names.values())
+        for name, where in self._where.items():
+            file = self._files[where]
+            if name not in used and not is_harmless(name) and not is_zero_bias(file, name):
+                raise WeightError(name, where, complaint(name, self.config))
 
     def read(
         self, name: str, *, dim: int = 0, start: int = 0, length: int | None = None
     ) -> torch.Tensor:
         file, entry = self._find(name)
-        if complaint := dtype_complaint(entry):
-            raise WeightError(self._stored(name), file.path.name, complaint)
+        if wrong := dtype_complaint(entry):
+            raise WeightError(self._stored(name), file.path.name, wrong)
         view = file.view(self._stored(name))
         return view.narrow(dim, start, view.shape[dim] - start if length is None else length)
 
@@ -70,26 +81,28 @@ class SafetensorsSource:
             file.close()
 
     def _stored(self, name: str) -> str:
-        if not self.config.tie_embeddings or name not in (HEAD, self._embedding):
-            return name
-        alone = HEAD in self._where and self._embedding not in self._where
-        return HEAD if alone else self._embedding
+        if self.config.tie_embeddings and name in (HEAD, self._embedding):
+            alone = HEAD in self._names and self._embedding not in self._names
+            name = HEAD if alone else self._embedding
+        return self._names.get(name, name)
 
     def _find(self, name: str) -> tuple[SafetensorsFile, Entry]:
         stored = self._stored(name)
         where = self._where.get(stored)
         if where is None:
+            if (promised := self._indexed.get(stored)) is not None:
+                raise WeightError(stored, promised, f"is missing, though {INDEX} says it is there")
             files = list(self._files)
             many = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else files[0]
             raise WeightError(stored, many, "is missing")
-        entry = self._files[where].entries.get(stored)
-        if entry is None:
-            raise WeightError(stored, where, f"is missing, though {_INDEX} says it is there")
-        return self._files[where], entry
+        return self._files[where], self._files[where].entries[stored]
 
 
 def open_files(folder: Path, expected: str) -> tuple[dict[str, SafetensorsFile], dict[str, str]]:
     """The files of a folder by name, and in which of them each tensor is.
+
+    As in transformers, the files count and not the index: a tensor that it leaves out is read, and
+    it may name one that is not there. Of two files with one tensor the index says which is meant.
 
     Args:
         expected: names a tensor that should be there, where no file can say.
@@ -98,39 +111,26 @@ def open_files(folder: Path, expected: str) -> tuple[dict[str, SafetensorsFile],
         WeightError: a file is missing or torn, or a tensor is there twice.
         ConfigError: the index is none.
     """
+    names = stored_files(folder)
+    if not names:
+        raise WeightError(expected, SINGLE, "the file is missing")
+    indexed = _indexed(folder)
     files: dict[str, SafetensorsFile] = {}
     where: dict[str, str] = {}
-    if (folder / _INDEX).is_file() and not (folder / _SINGLE).is_file():
-        where = _weight_map(folder / _INDEX)
-        for name, file in where.items():
-            if file not in files:
-                files[file] = SafetensorsFile(folder / file, name)
-        return files, where
-    for path in _unindexed(folder, expected):
-        opened = files[path.name] = SafetensorsFile(path, expected)
-        for name in opened.entries:
-            if name in where:
-                reason = f"it is in {where[name]} too; which one is meant?"
-                raise WeightError(name, path.name, reason)
-            where[name] = path.name
+    for name in names:
+        opened = files[name] = SafetensorsFile(folder / name, expected)
+        for tensor in opened.entries:
+            if tensor in where and indexed.get(tensor) not in (where[tensor], name):
+                raise WeightError(
+                    tensor, name, f"it is in {where[tensor]} too; which one is meant?"
+                )
+            if tensor not in where or indexed.get(tensor) == name:
+                where[tensor] = name
     return files, where
 
 
-def _weight_map(path: Path) -> dict[str, str]:
-    where = read_json(path).get("weight_map")
-    if not isinstance(where, dict) or not where:
-        raise ConfigError(f"{path.name}: weight_map must be an object of tensors and their files")
-    for name, file in where.items():
-        if not isinstance(file, str) or Path(file).name != file:
-            raise ConfigError(f"{path.name}: weight_map.{name} must be a file in the same folder")
-    return where
-
-
-def _unindexed(folder: Path, expected: str) -> list[Path]:
-    if (folder / _SINGLE).is_file():
-        return [folder / _SINGLE]
-    paths = sorted(folder.glob("*.safetensors"))
-    paths = [path for path in paths if not path.name.startswith("consolidated")]
-    if not paths:
-        raise WeightError(expected, _SINGLE, "the file is missing")
-    return paths
+def _indexed(folder: Path) -> dict[str, str]:
+    """The index, if one counts. Raises ConfigError."""
+    if (folder / SINGLE).exists() or not (folder / INDEX).is_file():
+        return {}
+    return weight_map(folder)

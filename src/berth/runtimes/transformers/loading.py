@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,10 +17,15 @@ from safetensors import SafetensorError
 from transformers.utils import import_utils
 from transformers.utils import logging as transformers_logging
 
+from berth.checkpoint.fields import read_json
+from berth.checkpoint.index import INDEX, SINGLE
 from berth.engine.placement import choose_device, choose_dtype
 from berth.fit.request import default_fraction
 from berth.models.config_files import model_layout
+from berth.models.weights.binding import complaint, is_harmless, renames, unwrapped
+from berth.models.weights.files import TensorFile, is_zero_bias
 from berth.models.weights.folder import open_weight_files
+from berth.models.weights.source import WeightError
 from berth.models.weights.verify import verification
 from berth.protocol.config import EngineConfig
 
@@ -30,6 +39,9 @@ _POSITION_KEYS = (
     "n_ctx",
 )
 _POSITIONS = 2048  # of models that name no number: ALiBi, recurrent ones
+
+# Towers and heads beside the text model, which text alone does not pass through.
+_BESIDE = re.compile(r"vision|visual|image|audio|speech|multi_?modal|mm_projector|nextn|eagle")
 
 Progress = Callable[[int, int], None]  # (bytes so far, bytes in all)
 
@@ -74,11 +86,14 @@ def load_model(
         }
     given = {k: value for k, value in settings.items() if value is not None}
     files = open_weight_files(folder)
+    where = {name: file.path.name for file in files for name in file.entries}
+    if mapping := renames(where):
+        given["key_mapping"] = mapping
     total = sum(file.path.stat().st_size for file in files)
 
     with verification(folder, files, config.verify, beat) as verifying:
         with _Watched(total, progress):
-            model = _read(folder, given)
+            model = _read(folder, files, given)
         verifying.finish()
     for file in files:
         file.close()
@@ -89,19 +104,56 @@ def load_model(
     return model.eval()
 
 
-def _read(folder: Path, settings: dict[str, Any]) -> Any:
-    try:
-        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            folder,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are told, not only logged
-            **settings,
-        )
-    except SafetensorError as error:
-        raise ValueError(f"{folder.name} has a broken safetensors file: {error}") from error
+def _read(folder: Path, files: Sequence[TensorFile], settings: dict[str, Any]) -> Any:
+    with _indexed(folder, files) as readable:
+        try:
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                readable,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they are told, not only logged
+                **settings,
+            )
+        except SafetensorError as error:
+            raise ValueError(f"{folder.name} has a broken safetensors file: {error}") from error
     model, report = loaded
     _refuse_gaps(folder, report)
+    _refuse_unused(files, report)
     return model
+
+
+@contextmanager
+def _indexed(folder: Path, files: Sequence[TensorFile]) -> Iterator[Path]:
+    """The folder, with an index if its files need one: transformers reads several files by it
+    alone, and asks for a metadata object in it. The index is written beside links to the folder's
+    content, for as long as it is read."""
+    own = folder / INDEX
+    if (folder / SINGLE).exists() or (own.exists() and "metadata" in read_json(own)):
+        yield folder
+        return
+    with TemporaryDirectory(prefix="berth-index-") as name:
+        beside = Path(name)
+        for path in folder.iterdir():
+            if path.name != INDEX:
+                (beside / path.name).symlink_to(path.absolute())
+        where = {
+            tensor: str(file.path.relative_to(folder)) for file in files for tensor in file.entries
+        }
+        (beside / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
+        yield beside
+
+
+def _refuse_unused(files: Sequence[TensorFile], report: dict[str, Any]) -> None:
+    """What transformers leaves out of the model with no more than a warning, and would change it.
+
+    Not reported are what the model's class knows that it does not use.
+    """
+    left_out = {unwrapped(str(name)) for name in report.get("unexpected_keys", ())}
+    for file in files:
+        for name in file.entries:
+            if unwrapped(name) not in left_out or is_harmless(name) or _BESIDE.search(name):
+                continue
+            if not is_zero_bias(file, name):
+                raise WeightError(name, file.path.name, complaint(name))
 
 
 def _refuse_gaps(folder: Path, report: dict[str, Any]) -> None:

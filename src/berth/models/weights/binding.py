@@ -1,0 +1,160 @@
+"""Which stored tensor is which of the model's, whatever it was saved from. No torch.
+
+transformers 5.23 reads tensors with or without the base model's prefix ("model.", Falcon's
+"transformer."), or with it twice, and calls everything else missing. Besides these, Berth reads
+what the wrappers of torch.compile, DDP, FSDP, TRL and PEFT put before and between the names: they
+name nothing of the model's own, so that only one thing can be meant. If two tensors would be one
+of the model's, neither is chosen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from berth.checkpoint.config import ModelConfig
+from berth.models.weights.names import HEAD, embedding_name, tensor_shapes
+from berth.models.weights.source import WeightError
+
+# Parts of a name that stand for a wrapped module, wherever they are.
+_WRAPPERS = frozenset(
+    {"_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module", "base_layer"}
+)
+_FRONT = re.compile(r"(?:module\.|base_model\.model\.|pretrained_model\.)+")
+
+# Buffers that the model computes itself, and heads beside it that make no text.
+_HARMLESS = re.compile(
+    r"""(?:.*\.)? (?:
+        rotary_emb\.(?:inv_freq|cos_cached|sin_cached) | rotary_pos_emb\.inv_freq | rope\.freqs
+        | (?:attn|attention|self_attn|self_attention)\.(?:bias|masked_bias|causal_mask)
+        | masked_bias | num_batches_tracked | position_ids | _extra_state | total_ops | total_params
+    ) | (?:.*\.)? (?:v_head|value_head|medusa_heads?|mtp|mtp_layers)\. .*""",
+    re.VERBOSE,
+)
+_ADAPTER = re.compile(r".*\.(?:lora_[A-Z]\w*|lora_magnitude_vector|modules_to_save|original_module|"
+                      r"ia3_\w+|hada_\w+|oft_\w+)(?:\..*)?")  # fmt: skip
+_PACKED = (
+    ".qweight", ".qzeros", ".g_idx", ".scales", ".weight_scale", ".weight_scale_inv", ".absmax",
+    ".quant_map", ".weight_packed", ".SCB", ".weight_format", ".input_scale", ".weight_shape",
+)  # fmt: skip
+_LAYER = re.compile(r"(?:.*\.)?(?:layers|h)\.(\d+)\..*")
+
+
+def unwrapped(name: str) -> str:
+    """A tensor's name without what wrappers put into it."""
+    if not _WRAPPERS.isdisjoint(parts := name.split(".")):
+        name = ".".join(part for part in parts if part not in _WRAPPERS)
+    front = _FRONT.match(name)
+    return name[front.end() :] if front else name
+
+
+def bind(where: Mapping[str, str], config: ModelConfig) -> dict[str, str]:
+    """The stored name of each of the model's tensors that is there, by transformers' name.
+
+    Args:
+        where: the file of each stored tensor.
+
+    Raises:
+        WeightError: several stored tensors would be one of the model's.
+    """
+    embedding = embedding_name(config)
+    known = {*tensor_shapes(config), embedding, HEAD}
+    base = embedding.partition(".")[0] + "."
+    plain = {stored: unwrapped(stored) for stored in where}
+    prefix = _prefix(plain.values(), embedding.removeprefix(base), base)
+    found: dict[str, str] = {}
+    for stored, name in plain.items():
+        own = next((one for one in _readings(name, base, prefix) if one in known), None)
+        if own is None:
+            continue
+        if own in found:
+            raise WeightError(stored, where[stored], _clash(found[own], where, own))
+        found[own] = stored
+    return found
+
+
+def _prefix(names: Iterable[str], embedding: str, base: str) -> str:
+    """What stands before the base model's tensors: before its embedding, if there is only one."""
+    fronts = {
+        n.removesuffix(embedding) for n in names if n == embedding or n.endswith(f".{embedding}")
+    }
+    return fronts.pop() if len(fronts) == 1 else base
+
+
+def _readings(name: str, base: str, prefix: str) -> Iterable[str]:
+    """What a name may be in the model, the likeliest first."""
+    yield name
+    yield base + name
+    if prefix and name.startswith(prefix):
+        yield base + name.removeprefix(prefix)
+        yield name.removeprefix(prefix)
+    around = prefix.removesuffix(base)
+    if around and name.startswith(around):
+        yield name.removeprefix(around)
+
+
+def renames(where: Mapping[str, str]) -> dict[str, str]:
+    """Patterns and what to put in their place, for transformers' `key_mapping`: together they
+    unwrap the stored names. Empty if no name has a wrapper.
+
+    Args:
+        where: the file of each stored tensor.
+
+    Raises:
+        WeightError: two names are one without their wrappers.
+    """
+    seen: dict[str, str] = {}
+    parts: set[str] = set()
+    in_front = False
+    for stored in where:
+        plain = unwrapped(stored)
+        if plain in seen:
+            raise WeightError(stored, where[stored], _clash(seen[plain], where, plain))
+        seen[plain] = stored
+        if plain != stored:
+            parts |= _WRAPPERS.intersection(stored.split("."))
+            in_front = in_front or _FRONT.match(stored) is not None or stored[0] == "_"
+    found = {rf"(?<![^.]){part}\.": "" for part in sorted(parts)}
+    return found | ({rf"^{_FRONT.pattern}": ""} if in_front else {})
+
+
+def _clash(other: str, where: Mapping[str, str], own: str) -> str:
+    return (
+        f"it and {other} in {where[other]} are both {own} of the model, one of them with a "
+        "wrapper's prefix; which one is meant? Remove the other"
+    )
+
+
+def is_harmless(name: str) -> bool:
+    """Whether leaving a stored tensor out changes no answer, going by its name."""
+    return _HARMLESS.fullmatch(unwrapped(name)) is not None
+
+
+def complaint(name: str, config: ModelConfig | None = None) -> str:
+    """Why a tensor that the model does not use is not left out in silence."""
+    plain = unwrapped(name)
+    if _ADAPTER.fullmatch(plain):
+        return (
+            "it is part of an adapter (LoRA) that was not merged into the model; merge it with "
+            "peft's merge_and_unload() and save the result"
+        )
+    if plain.endswith(_PACKED):
+        return (
+            "it is part of quantised weights, and config.json has no quantization_config that "
+            "says how to read them; get the model's own config.json, or its unquantised weights"
+        )
+    if (layer := _LAYER.fullmatch(plain)) and config and int(layer[1]) >= config.num_layers:
+        return (
+            f"config.json gives the model {config.num_layers} layers (num_hidden_layers), and this "
+            "is one of another layer; correct config.json, or remove the tensors"
+        )
+    if plain.endswith(".bias"):
+        return (
+            "config.json describes a model without this bias, and leaving it out would change the "
+            "answers; switch it on there (attention_bias, mlp_bias; bias for Falcon) if the model "
+            "was trained with it"
+        )
+    return (
+        "the model that config.json describes does not use it, and leaving it out could change the "
+        "answers; correct config.json, or remove the tensor if the model was trained without it"
+    )
