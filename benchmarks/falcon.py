@@ -84,7 +84,7 @@ def _write_weights(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from berth.models.config_files import load_config
+    from berth.checkpoint.folder import load_config
     from berth.models.weights.names import tensor_shapes
 
     generator = torch.Generator().manual_seed(_SEED)

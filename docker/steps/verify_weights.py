@@ -17,9 +17,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.choose import engine_for
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.folder import describe
+from berth.checkpoint.layout import folder_layout
 from berth.images.weight_files import WeightsMissing, check_weights, needed_names
-from berth.models.config_files import model_layout
 from berth.models.weights.digests import DigestError, make_digests
 from berth.models.weights.folder import open_weight_files, open_weights
 from berth.models.weights.names import tensor_shapes
@@ -27,7 +29,6 @@ from berth.models.weights.source import WeightError
 from berth.models.weights.verify import Verification, checks_for
 from berth.presets.catalogue import Preset, PresetError, find_preset
 from berth.presets.resolve import locate
-from berth.serving.engine_choice import engine_of_folder
 
 
 def main() -> int:
@@ -57,14 +58,14 @@ def main() -> int:
 def verified(folder: Path, model: str) -> dict[str, object]:
     """Layout and bytes. Raises what is wrong with the folder."""
     size = check_weights(folder, _preset(model)).total_bytes
-    if engine_of_folder(folder, "auto", quantise=False) == "native":
+    if engine_for(describe(folder)).engine == "native":
         with closing(open_weights(folder)) as source:
             source.check(tensor_shapes(source.config))
     # Another engine's model: its own loader knows which tensors there should be.
     files = open_weight_files(folder)
     with Verification(checks_for(folder, files, "auto"), threads=1) as verifying:
         verifying.finish()
-    return {"layout": model_layout(folder), "bytes": size}
+    return {"layout": folder_layout(folder), "bytes": size}
 
 
 def _preset(model: str) -> Preset:

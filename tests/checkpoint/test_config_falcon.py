@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.hf import CLASSES, from_hf
 from berth.models.registry import model_class
 from models.checkpoints import save_transformers

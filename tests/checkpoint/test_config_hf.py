@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from berth.checkpoint.config import ConfigError, RopeScaling
-from berth.checkpoint.hf import from_hf, to_hf
+from berth.checkpoint.architectures import by_class
+from berth.checkpoint.config import RopeScaling
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.hf import CLASSES, from_hf, to_hf
+from berth.checkpoint.numbers import from_config_json, numbers_of
 from models.checkpoints import save_transformers, tiny_config
 
 LLAMA_2_7B: dict[str, Any] = {
@@ -274,3 +280,46 @@ def test_absent_keys_take_transformers_defaults(architecture: str) -> None:
 def test_what_is_written_is_read_back_the_same(changes: dict[str, Any]) -> None:
     config = tiny_config(**changes)
     assert from_hf(to_hf(config)) == config
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+@given(data=st.data())
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_fits_sizes_are_those_of_what_the_engine_computes(name: str, data: st.DataObject) -> None:
+    heads = data.draw(st.sampled_from([2, 4, 8]))
+    config = {
+        "architectures": [name],
+        "hidden_size": heads * data.draw(st.sampled_from([2, 8, 16])),
+        "intermediate_size": data.draw(st.integers(1, 64)),
+        "num_hidden_layers": data.draw(st.integers(1, 4)),
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // data.draw(st.sampled_from([1, 2])),
+        "vocab_size": data.draw(st.integers(1, 500)),
+        **data.draw(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "tie_word_embeddings": st.booleans(),
+                    "attention_bias": st.booleans(),
+                    "mlp_bias": st.booleans(),
+                    "sliding_window": st.sampled_from([None, 7]),
+                    "use_sliding_window": st.booleans(),
+                    "max_window_layers": st.integers(0, 5),
+                    "max_position_embeddings": st.integers(1, 100),
+                    "rope_scaling": st.sampled_from([None, {"type": "linear", "factor": 2.5}]),
+                    "torch_dtype": st.sampled_from(["float32", "bfloat16", "torch.float16"]),
+                    "multi_query": st.booleans(),
+                    "new_decoder_architecture": st.booleans(),
+                    "bias": st.booleans(),
+                    "alibi": st.booleans(),
+                },
+            )
+        ),
+    }
+    sizes = from_config_json(config)
+    try:
+        computed = numbers_of(from_hf(config))
+    except ConfigError:
+        return  # refused: there is nothing to compare
+    known = by_class()[name].name
+    assert computed == replace(sizes, architecture=known, dtype=sizes.dtype or "float32")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from berth.checkpoint.config import ConfigError, RopeScaling
+from berth.checkpoint.config import RopeScaling
+from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.meta import from_meta, to_meta
 from models.checkpoints import tiny_config
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.index import INDEX
 from berth.checkpoint.layout import POINTER, folder_layout
 

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from berth.checkpoint.errors import ConfigError, UnknownArchitecture
 from berth.checkpoint.numbers import (
     Attention,
     LatentAttention,
     Layer,
     LinearAttention,
     ModelNumbers,
-    NumbersError,
     Tensor,
-    UnknownArchitecture,
     cached_per_token,
     from_config_json,
     parameter_count,
@@ -69,7 +68,7 @@ def decoders(draw: st.DrawFn) -> dict[str, Any]:
         "architectures": [draw(st.sampled_from(["LlamaForCausalLM", "Qwen2ForCausalLM"]))],
         "hidden_size": draw(st.integers(1, 64)) * 8,
         "intermediate_size": draw(st.integers(1, 512)),
-        "num_hidden_layers": draw(st.integers(0, 6)),
+        "num_hidden_layers": draw(st.integers(1, 6)),
         "num_attention_heads": kv_heads * draw(st.integers(1, 4)),
         "num_key_value_heads": kv_heads,
         "head_dim": draw(st.integers(1, 32)),
@@ -128,9 +127,11 @@ def test_a_missing_number_is_named_and_not_guessed(
         )
     )
     config["num_hidden_layers"] = 1  # a layer reads its keys
-    with pytest.raises(NumbersError, match=f"^{key} is missing"):
+    with pytest.raises(ConfigError, match=f"^config.json: {key} is missing"):
         from_config_json(changed(config, **{key: ...}))
-    with pytest.raises(NumbersError, match=f"^{key} is 'a lot'; it should be a whole number"):
+    with pytest.raises(
+        ConfigError, match=f'^config.json: {key} is "a lot": it must be a whole number'
+    ):
         from_config_json(changed(config, **{key: "a lot"}))
 
 
@@ -245,7 +246,7 @@ def test_an_architecture_that_is_not_known_is_named(config: dict[str, Any]) -> N
 
 
 def test_a_file_that_names_no_architecture_is_refused() -> None:
-    with pytest.raises(NumbersError, match=r"^architectures is missing"):
+    with pytest.raises(ConfigError, match=r"^config\.json: architectures is missing"):
         from_config_json({"hidden_size": 8})
 
 

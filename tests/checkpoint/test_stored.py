@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.folder import load_config, read_hf_json
 from berth.checkpoint.hf import from_hf
 from berth.checkpoint.stored import are_equal, stored_dtype, stored_tensors
 from berth.engine.placement import choose_dtype
-from berth.models.config_files import load_config, read_hf_json
 from engine.harness import Engine, random_prompt
 from models.checkpoints import save_transformers
 

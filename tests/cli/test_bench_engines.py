@@ -109,7 +109,7 @@ def test_cpu_time_is_this_process_and_its_familys() -> None:
 def test_a_shapes_folder_is_made_once_and_readable_by_both_sides(tmp_path: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer
 
-    from berth.models.config_files import load_config
+    from berth.checkpoint.folder import load_config
     from berth.serving.tokenizer_files import load_tokenizer
 
     shape = SHAPES["tiny"]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from berth.checkpoint.folder import load_config
 from berth.checkpoint.numbers import parameter_count
 from berth.cli.model_source import ModelError, open_model
 from cli.fit_hub import Hub, hub
@@ -76,10 +77,22 @@ def test_a_folder_of_either_layout(layout: str, tmp_path: Path) -> None:
         assert found.stored_bytes == sum(t.nbytes for t in tensors.values())
 
 
-def test_the_files_dtype_is_believed_before_the_configs(tmp_path: Path) -> None:
+def test_the_configs_dtype_is_what_is_loaded_and_counted(tmp_path: Path) -> None:
+    """Weights that are stored wider than config.json says are narrowed, as transformers does."""
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     save_file({"w": torch.zeros(4, 4)}, tmp_path / "model.safetensors")
-    assert open_model(str(tmp_path)).numbers.dtype == "float32"
+    found = open_model(str(tmp_path))
+    assert (found.numbers.dtype, found.stored_bytes) == ("bfloat16", 32)
+    assert load_config(tmp_path).dtype == "bfloat16"
+
+
+def test_without_one_the_files_dtype_is_taken(tmp_path: Path) -> None:
+    config = {key: value for key, value in CONFIG.items() if key not in ("dtype", "torch_dtype")}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({"w": torch.zeros(4, 4)}, tmp_path / "model.safetensors")
+    found = open_model(str(tmp_path))
+    assert (found.numbers.dtype, found.stored_bytes) == ("float32", 64)
+    assert load_config(tmp_path).dtype == "float32"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from berth.checkpoint.folder import load_config
 from berth.engine.block_manager import BlockManager
 from berth.engine.broadcast import PlanChannel
 from berth.engine.core import Core
@@ -16,7 +17,6 @@ from berth.engine.runner import Runner
 from berth.engine.scheduler import Scheduler
 from berth.kernels.batch import BLOCK
 from berth.models import parallel
-from berth.models.config_files import load_config
 from berth.models.registry import model_class
 from berth.models.weights.folder import open_weights
 from berth.protocol.messages import Delta, SamplingParams, Submit

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.errors import ConfigError
 from berth.engine.process import describe, is_final
 from berth.fit.native import CannotFit
 from berth.models.weights.digests import write_digests

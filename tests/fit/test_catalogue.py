@@ -6,7 +6,8 @@ import pytest
 
 from berth.checkpoint.numbers import parameter_count
 from berth.cli.model_source import ModelError, from_preset
-from berth.fit import FitInputError, FitRequest, default_engine, fit, own_gpus, sku
+from berth.fit import FitInputError, FitRequest, fit, own_gpus, sku
+from berth.fit.request import EngineName
 from berth.presets.catalogue import Preset, load_presets
 
 PRESETS = list(load_presets().values())
@@ -19,7 +20,7 @@ def ask(preset: Preset, where: str) -> FitRequest:
         model=found.numbers,
         name=found.name,
         machine=sku(where),
-        engine=default_engine(found.numbers, "gpu"),
+        engine="vllm" if found.engine == "none" else found.engine,
         stored_bytes=found.stored_bytes,
     )
 
@@ -42,7 +43,7 @@ def test_weights_are_every_parameter_in_the_checkpoints_format(preset: Preset) -
     numbers = found.numbers
     if numbers.quantization or numbers.missing:
         pytest.skip("packed, or not wholly known from its config")
-    engine = default_engine(numbers, "gpu")
+    engine: EngineName = "vllm" if found.engine == "none" else found.engine
     if engine == "vllm" and numbers.vocab % 64:
         pytest.skip("vllm pads its vocabulary")
     asked = FitRequest(

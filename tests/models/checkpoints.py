@@ -43,6 +43,8 @@ def tiny_config(**changes: Any) -> ModelConfig:
         "eos_ids": (2,),
         "dtype": "float32",
     }
+    if changes.get("architecture") == "falcon":
+        values |= {"gated_mlp": False, "norm_bias": True}
     assert set(changes) <= {field.name for field in fields(ModelConfig)}
     return ModelConfig(**(values | changes))
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.folder import load_config
 from berth.checkpoint.hf import to_hf
-from berth.models.config_files import load_config, model_layout
+from berth.checkpoint.layout import folder_layout
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import meta_name
 from models.checkpoints import random_tensors, tiny_config, write_hf, write_meta
@@ -49,9 +50,9 @@ def test_where_both_layouts_are_described_the_weights_decide(tmp_path: Path) -> 
     config = tiny_config()
     write_meta(tmp_path, config)
     (tmp_path / "config.json").write_text("{}")
-    assert model_layout(tmp_path) == "meta"
+    assert folder_layout(tmp_path) == "meta"
     write_hf(tmp_path, config)
-    assert model_layout(tmp_path) == "hf"
+    assert folder_layout(tmp_path) == "hf"
 
 
 def test_consolidated_safetensors_beside_params_json_is_metas_layout(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_malformed_config_json_is_refused_by_name(
 def test_reading_hugging_faces_config_imports_no_torch(tmp_path: Path) -> None:
     write_hf(tmp_path, tiny_config())
     code = (
-        "import sys; from berth.models.config_files import load_config; "
+        "import sys; from berth.checkpoint.folder import load_config; "
         f"print(load_config({str(tmp_path)!r}).vocab_size, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

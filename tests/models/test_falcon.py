@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers.models.falcon.modeling_falcon import build_alibi_tensor
 
 from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.folder import load_config
 from berth.checkpoint.hf import from_hf
 from berth.kernels.batch import BLOCK
-from berth.models.config_files import load_config
 from berth.models.decoder import Attention
 from berth.models.falcon import Falcon
 from berth.models.loading import Loader

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from berth.models.config_files import load_config
+from berth.checkpoint.folder import load_config
 from berth.models.weights.binding import bind, complaint, is_harmless, unwrapped
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import tensor_shapes

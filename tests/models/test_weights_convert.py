@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from berth.checkpoint.config import ConfigError, ModelConfig, RopeScaling
+from berth.checkpoint.config import ModelConfig, RopeScaling
+from berth.checkpoint.errors import ConfigError
 from berth.models.weights.convert import (
     convert_hf_to_meta,
     convert_meta_to_hf,

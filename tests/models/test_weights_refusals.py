@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.errors import ConfigError
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import tensor_shapes
 from berth.models.weights.source import WeightError

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from berth.checkpoint.folder import load_config
 from berth.checkpoint.hf import CLASSES
 from berth.checkpoint.numbers import parameter_count, tensors
-from berth.models.config_files import load_config
 from berth.presets.catalogue import (
     Preset,
     PresetError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from berth.checkpoint.choose import NATIVE
+from berth.checkpoint.hf import CLASSES
 from berth.presets.catalogue import load_presets
 from berth.presets.page import TESTED_NATIVE, TESTED_TRANSFORMERS, page
 from e2e.berth_server import ROOT
@@ -23,7 +23,7 @@ def test_there_are_at_least_70_models_each_with_a_row() -> None:
 
 
 def test_what_is_called_tested_has_a_test() -> None:
-    assert {"LLaMAForCausalLM"} == set(NATIVE) - TESTED_NATIVE  # an old spelling of Llama
+    assert {"LLaMAForCausalLM"} == set(CLASSES) - TESTED_NATIVE  # an old spelling of Llama
     mapping = AutoModelForCausalLM._model_mapping
     kinds = {kind for kind, _ in ARCHITECTURES.values()}
     tested = {mapping[type(AutoConfig.for_model(kind))].__name__ for kind in kinds}

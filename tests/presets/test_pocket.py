@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from berth.models.config_files import load_config
+from berth.checkpoint.folder import load_config
 from berth.models.weights.convert import convert_meta_to_hf
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import tensor_shapes

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.errors import ConfigError
 from berth.models.weights.source import WeightError
 from berth.protocol.config import EngineConfig
 from berth.runtimes.transformers.loading import load_model, positions_of

@@ -1,79 +1,123 @@
-"""Which engine runs a model: decided by the architecture that its config.json names. Pure."""
+"""Which engine runs a model: the only place that decides it. Pure.
+
+`berth fit`, `check`, `plan`, `serve`, the image build and the engines' own refusals follow it. Its
+answers are engines that can be started.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
 
+from berth.checkpoint.architectures import by_native_name
+from berth.checkpoint.describe import Description
+from berth.checkpoint.errors import NoEngine
 from berth.protocol.config import EngineKind
 
-# The classes of config.json that berth.models computes, with its own name for each; a test holds
-# the two to each other. They stand here because the server decides, and the server does not load
-# the models' code.
-NATIVE: Mapping[str, str] = {
-    "LlamaForCausalLM": "llama",
-    "LLaMAForCausalLM": "llama",  # as the first conversions of Llama 1 spelt it
-    "MistralForCausalLM": "mistral",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-    "FalconForCausalLM": "falcon",
+Wanted = Literal["auto"] | EngineKind
+
+# How weights may be stored packed, and the package without which transformers does not read them;
+# the extras of Berth bring none of these. Source: transformers' quantizers, `validate_environment`.
+_PACKED_BY = {
+    "aqlm": "aqlm",
+    "auto-round": "auto_round",
+    "awq": "gptqmodel",
+    "bitsandbytes": "bitsandbytes",
+    "compressed-tensors": "compressed_tensors",
+    "eetq": "eetq",
+    "gptq": "gptqmodel",
+    "higgs": "flute",
+    "hqq": "hqq",
+    "quanto": "optimum",
+    "quark": "quark",
+    "spqr": "spqr_quant",
+    "torchao": "torchao",
+    "vptq": "vptq",
 }
 
 
-class UnknownArchitecture(ValueError):
-    """An engine was asked to run what it does not know. The message names both."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine, and why it is not the native one though that knows the architecture."""
+
+    engine: EngineKind
+    why: str | None = None
 
 
-def is_native(config: Mapping[str, Any]) -> bool:
-    """Whether the native engine computes the architecture of this config.json."""
-    names = config.get("architectures")
-    if names:
-        return isinstance(names, list) and len(names) == 1 and names[0] in NATIVE
-    return config.get("model_type") in NATIVE.values()
+def is_installed(package: str) -> bool:
+    """Whether it can be imported here."""
+    return find_spec(package) is not None
 
 
-def choose_engine(
-    config: Mapping[str, Any] | None,
-    wanted: Literal["auto"] | EngineKind = "auto",
+def engine_for(
+    model: Description,
+    wanted: Wanted = "auto",
     *,
     quantise: bool = False,
-) -> EngineKind:
-    """The engine for a model's folder.
+    installed: Callable[[str], bool] = is_installed,
+) -> Choice:
+    """The engine for a model.
 
     Args:
-        config: the content of config.json; None for a folder in Meta's layout, which has none.
         wanted: what the owner said.
         quantise: whether the weights are to be loaded in 8 or 4 bits, which only transformers does.
+        installed: tells whether a package that reads packed weights is there.
 
     Raises:
-        UnknownArchitecture: the engine that was asked for does not run this model.
+        NoEngine: no engine runs this model, or not the one that was asked for; says what would.
     """
-    if config is None:
+    if model.layout == "meta":
         if wanted == "transformers" or quantise:
-            raise UnknownArchitecture(
+            raise NoEngine(
                 "the transformers engine reads Hugging Face's layout, and this folder is in "
                 "Meta's; leave --engine and the quantisation out, or use berth convert"
             )
-        return "native"
+        return Choice("native")
+    _refuse_what_gives_no_text(model)
     if wanted == "native":
         if quantise:
-            raise UnknownArchitecture(
+            raise NoEngine(
                 "the native engine does not quantise while loading; use --engine transformers"
             )
-        if not is_native(config):
-            raise UnknownArchitecture(
-                f"the native engine does not know {_named(config)}; it knows "
-                f"{', '.join(sorted(NATIVE))}. Use --engine transformers, which runs whatever "
-                "transformers' AutoModelForCausalLM loads"
-            )
-        return "native"
-    stored_quantised = config.get("quantization_config") is not None
-    if wanted == "transformers" or quantise or stored_quantised or not is_native(config):
-        return "transformers"
-    return "native"
+        if model.native is None:
+            raise NoEngine(_not_native(model))
+        return Choice("native")
+    if wanted == "auto" and not quantise and model.native is not None:
+        return Choice("native")
+    _refuse_what_is_packed(model, installed)
+    why = None
+    if wanted == "auto" and model.refusal is not None and model.quantization is None:
+        why = f"the native engine does not run it: {model.refusal}"
+    return Choice("transformers", why)
 
 
-def _named(config: Mapping[str, Any]) -> str:
-    """The architecture as the file has it, shortened where it is no name."""
-    names = config.get("architectures") or config.get("model_type") or "an unnamed architecture"
-    return str(names[0] if isinstance(names, list) and len(names) == 1 else names)[:100]
+def _not_native(model: Description) -> str:
+    if model.refusal is not None:
+        return f"{model.refusal}. --engine transformers may run it"
+    known = ", ".join(sorted(each.name for each in by_native_name().values()))
+    return (
+        f"the native engine does not know {model.architecture[:100]}; it knows {known}. "
+        "Use --engine transformers, which runs whatever transformers' AutoModelForCausalLM loads"
+    )
+
+
+def _refuse_what_gives_no_text(model: Description) -> None:
+    if model.complaint is not None:
+        raise NoEngine(f"the model {model.complaint}")
+    if model.numbers is not None and not model.numbers.generates:
+        raise NoEngine(
+            f"the model ({model.architecture[:100]}) makes embeddings and writes no text; serve a "
+            "model that does, such as one whose architecture ends in ForCausalLM"
+        )
+
+
+def _refuse_what_is_packed(model: Description, installed: Callable[[str], bool]) -> None:
+    package = _PACKED_BY.get(model.quantization or "")
+    if package is not None and not installed(package):
+        raise NoEngine(
+            f"its weights are packed by {model.quantization}, which transformers reads with the "
+            f"package {package}, and that is not installed; take the model's float16 or bfloat16 "
+            "weights, and --load-in-8bit or --load-in-4bit on an NVIDIA GPU if they are too large"
+        )

@@ -7,21 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from berth.checkpoint.config import ConfigError, ModelConfig
+from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.errors import ConfigError
 
 DTYPES = ("float32", "float16", "bfloat16")  # what weights may be stored in
+_WHOLE = "a whole number above zero"
+_COUNT = "a whole number"
 
 
 class Fields:
     """A view of a JSON object. A key that is absent or null takes the default, if there is one."""
 
-    def __init__(self, values: Mapping[str, Any], file: str, prefix: str = "") -> None:
+    def __init__(
+        self, values: Mapping[str, Any], file: str = "config.json", prefix: str = ""
+    ) -> None:
         self.values = values
         self.file = file
         self.prefix = prefix  # "rope_scaling." inside that object
 
-    def has(self, key: str) -> bool:
-        return self.values.get(key) is not None
+    def has(self, *keys: str) -> bool:
+        """Whether any of them is there, and not null."""
+        return any(self.values.get(key) is not None for key in keys)
 
     def is_null(self, key: str) -> bool:
         """Whether the key is there and says null, where that means more than "not given"."""
@@ -30,26 +36,45 @@ class Fields:
     def refuse(self, key: str, why: str) -> ConfigError:
         """The error to raise about `key`; `why` continues the sentence after key and value."""
         value = json.dumps(self.values.get(key), default=repr)
+        if len(value) > 200:
+            value = value[:200] + "…"
         return ConfigError(f"{self.file}: {self.prefix}{key} is {value}: {why}")
 
-    def _value(self, key: str, default: Any, what: str) -> Any:
-        value = self.values.get(key)
-        if value is not None:
+    def missing(self, key: str, what: str) -> ConfigError:
+        """The error to raise where `key` is not there."""
+        return ConfigError(f"{self.file}: {self.prefix}{key} is missing; it must be {what}")
+
+    def whole(self, *keys: str, default: int | None = None) -> int:
+        """The first of `keys` that is there: a whole number above zero."""
+        return self._whole(keys, default, 1, _WHOLE)
+
+    def count(self, *keys: str, default: int | None = None) -> int:
+        """The first of `keys` that is there: a whole number, zero included."""
+        return self._whole(keys, default, 0, _COUNT)
+
+    def _whole(self, keys: tuple[str, ...], default: int | None, least: int, what: str) -> int:
+        for key in keys:
+            value = self.values.get(key)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise self.refuse(key, f"it must be {what}")
             return value
         if default is None:
-            raise ConfigError(f"{self.file}: {self.prefix}{key} is missing; it must be {what}")
+            raise self.missing(keys[0], what)
         return default
 
-    def whole(self, key: str, default: int | None = None) -> int:
-        what = "a whole number above zero"
-        value = self._value(key, default, what)
-        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-            raise self.refuse(key, f"it must be {what}")
-        return value
+    def maybe(self, *keys: str) -> int | None:
+        """As `whole`, but None where none of them is there."""
+        return self.whole(*keys) if self.has(*keys) else None
 
     def number(self, key: str, default: float | None = None) -> float:
         what = "a number above zero"
-        value = self._value(key, default, what)
+        value = self.values.get(key)
+        if value is None:
+            if default is None:
+                raise self.missing(key, what)
+            return default
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.refuse(key, f"it must be {what}")
         if not 0 < value < float("inf"):  # JSON as Python reads it knows NaN and Infinity
@@ -57,10 +82,29 @@ class Fields:
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
-        value = self._value(key, default, "true or false")
+        value = self.values.get(key)
+        if value is None:
+            return default
         if not isinstance(value, bool):
             raise self.refuse(key, "it must be true or false")
         return value
+
+    def text(self, key: str) -> str | None:
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, str):
+            raise self.refuse(key, "it must be a string")
+        return value
+
+    def names(self, key: str) -> list[str] | None:
+        """A list of strings, or one of them; None where it is absent."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.refuse(key, "it must be a list of strings")
+        return list(value)
 
     def token(self, key: str, default: int | None = None) -> int | None:
         """A token id, or None where the key says nothing and there is no default."""
@@ -87,6 +131,12 @@ class Fields:
         if not isinstance(value, Mapping):
             raise self.refuse(key, "it must be an object")
         return Fields(value, self.file, f"{self.prefix}{key}.")
+
+    def part(self, key: str) -> Fields:
+        """The object under `key`, which must be there."""
+        if not self.has(key):
+            raise self.missing(key, "an object")
+        return self.nested(key) or Fields({}, self.file, f"{self.prefix}{key}.")
 
 
 def read_json(path: Path) -> dict[str, Any]:

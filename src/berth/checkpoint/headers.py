@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from berth.checkpoint.errors import CheckpointError
+
 LENGTH_BYTES = 8
 # The format's own limit; a larger number is no safetensors file.
 MOST_HEADER_BYTES = 100_000_000
@@ -22,7 +24,7 @@ _BITS = {
 }  # fmt: skip
 
 
-class HeaderError(ValueError):
+class HeaderError(CheckpointError):
     """Not the beginning of a safetensors file; the message says why."""
 
 

@@ -60,8 +60,8 @@ def _scaling(fields: Fields, rope: Fields) -> RopeScaling | None:
                 raise rope.refuse(
                     "low_freq_factor", f"it must be below high_freq_factor, which is {high}"
                 )
-            trained = rope.whole(
-                "original_max_position_embeddings", fields.whole("max_position_embeddings")
+            trained = rope.maybe("original_max_position_embeddings") or fields.whole(
+                "max_position_embeddings"
             )
             return RopeScaling(
                 kind="llama3",
@@ -74,23 +74,21 @@ def _scaling(fields: Fields, rope: Fields) -> RopeScaling | None:
             raise rope.refuse(key, "known are default, linear and llama3")
 
 
-def reach(trained: int, scaling: RopeScaling | None) -> int:
-    """Tokens of context: `trained` is max_position_embeddings.
-
-    Under linear scaling that key keeps the length before it (transformers' convention, and
-    Vicuna-16k's file); llama3's files give the length after it.
-    """
-    if scaling is not None and scaling.kind == "linear":
-        return int(trained * scaling.factor)
-    return trained
+def dtype_of(fields: Fields) -> str | None:
+    """The number format that the file names; None where it leaves that to the weights."""
+    key = "dtype" if fields.has("dtype") else "torch_dtype"
+    name = fields.values.get(key)
+    if name is None or name == "auto":
+        return None
+    if not isinstance(name, str):
+        raise fields.refuse(key, f"it must be one of {', '.join(DTYPES)}")
+    return name.removeprefix("torch.")
 
 
 def number_format(fields: Fields) -> str:
-    """What the weights are stored in: one of DTYPES."""
-    key = "dtype" if fields.has("dtype") else "torch_dtype"
-    name = fields.values.get(key) or "float32"
-    if name == "auto":  # nothing in the files said which
-        name = "float32"
-    if not isinstance(name, str) or name.removeprefix("torch.") not in DTYPES:
+    """What the weights are stored in: one of DTYPES; float32 where nothing says which."""
+    name = dtype_of(fields) or "float32"
+    if name not in DTYPES:
+        key = "dtype" if fields.has("dtype") else "torch_dtype"
         raise fields.refuse(key, f"it must be one of {', '.join(DTYPES)}")
-    return name.removeprefix("torch.")
+    return name

@@ -16,18 +16,6 @@ DtypeClass = Literal["matrix", "expert", "embedding", "head", "router", "vector"
 AttentionKind = Literal["full", "grouped", "multi-query"]
 
 
-class NumbersError(ValueError):
-    """A configuration lacks a number or contradicts itself; the message is a sentence."""
-
-
-class UnknownArchitecture(NumbersError):
-    """An architecture whose tensors we do not know; `architecture` is its name."""
-
-    def __init__(self, architecture: str) -> None:
-        super().__init__(f"architecture {architecture} is not known, so its size is not either")
-        self.architecture = architecture
-
-
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """One tensor of a checkpoint, or several that are always of one shape and fate."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from berth.checkpoint.config import ConfigError, ModelConfig, RopeScaling
+from berth.checkpoint.config import ModelConfig, RopeScaling
+from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.fields import Fields, validated
 
 # Keys of checkpoints that this engine cannot compute, and what they are.
@@ -80,8 +81,8 @@ def from_meta(
             intermediate_size=_intermediate_size(fields, dim),
             num_layers=layers,
             num_heads=heads,
-            num_kv_heads=fields.whole("n_kv_heads", heads),
-            head_dim=fields.whole("head_dim", max(dim // heads, 1)),
+            num_kv_heads=fields.whole("n_kv_heads", default=heads),
+            head_dim=fields.whole("head_dim", default=max(dim // heads, 1)),
             max_position=_max_position(fields, scaling),
             norm_eps=fields.number("norm_eps", 1e-5),
             rope_theta=fields.number("rope_theta", 10000.0),
@@ -115,7 +116,7 @@ def _intermediate_size(fields: Fields, dim: int) -> int:
     width = int(2 * (4 * dim) / 3)
     if fields.has("ffn_dim_multiplier"):
         width = int(fields.number("ffn_dim_multiplier") * width)
-    multiple = fields.whole("multiple_of", 256)
+    multiple = fields.whole("multiple_of", default=256)
     return multiple * ((width + multiple - 1) // multiple)
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import mmap
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+from berth.checkpoint.index import stored_files
+
+FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _LONGEST_HEADER = 100_000_000  # bytes; the library's own limit
 _SLICE = 64 * 1024 * 1024
 
@@ -35,18 +37,22 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
     Whether a file is torn, and a tensor missing, is for those to say who read the weights.
     """
     found: dict[str, Stored] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        if not path.name.startswith("consolidated"):
-            found |= _of_file(path)
+    for name in stored_files(folder):
+        found |= _of_file(folder / name)
     return found
 
 
 def stored_dtype(tensors: Mapping[str, Stored]) -> str | None:
     """The number format that most of the bytes have; None where no tensor is plain floats."""
+    return most_bytes((one.dtype, one.end - one.start) for one in tensors.values())
+
+
+def most_bytes(tensors: Iterable[tuple[str, int]]) -> str | None:
+    """As `stored_dtype`, of tensors by safetensors' name of their dtype and their bytes."""
     sizes: Counter[str] = Counter()
-    for one in tensors.values():
-        if one.dtype in _DTYPES:
-            sizes[_DTYPES[one.dtype]] += one.end - one.start
+    for dtype, size in tensors:
+        if dtype in FLOATS:
+            sizes[FLOATS[dtype]] += size
     return sizes.most_common(1)[0][0] if sizes else None
 
 

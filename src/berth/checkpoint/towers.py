@@ -8,34 +8,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from berth.checkpoint.keys import Keys
-from berth.checkpoint.layers import DtypeClass, ModelNumbers, NumbersError, Tensor
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.fields import Fields
+from berth.checkpoint.hf_keys import dtype_of
+from berth.checkpoint.layers import DtypeClass, ModelNumbers, Tensor
 
-TextParser = Callable[[Keys], ModelNumbers]
+TextParser = Callable[[Fields], ModelNumbers]
 
 
-def with_tower(name: str, keys: Keys, parse_text: TextParser) -> ModelNumbers:
+def with_tower(name: str, fields: Fields, parse_text: TextParser) -> ModelNumbers:
     """The text model under text_config, and the tower that the class `name` has."""
-    text_keys = keys.part("text_config")
-    text = parse_text(text_keys)
-    tied = keys.flag("tie_word_embeddings", text.tied)
-    if text_keys.has("tie_word_embeddings"):
+    text_fields = fields.part("text_config")
+    text = parse_text(text_fields)
+    tied = fields.flag("tie_word_embeddings", text.tied)
+    if text_fields.has("tie_word_embeddings"):
         tied = text.tied
-    text = replace(text, architecture=name, tied=tied, dtype=text.dtype or _dtype(keys))
-    if (quantization := keys.under("quantization_config")) is not None:
+    text = replace(text, architecture=name, tied=tied, dtype=text.dtype or dtype_of(fields))
+    if (quantization := fields.nested("quantization_config")) is not None:
         text = replace(text, quantization=quantization.text("quant_method"))
-    vision = keys.under("vision_config")
-    missing = ("an audio tower",) if keys.has("audio_config") else ()
+    vision = fields.nested("vision_config")
+    missing = ("an audio tower",) if fields.has("audio_config") else ()
     if vision is None:
         return replace(text, missing=missing)
     build = _TOWERS.get(name)
     if build is None:
         return replace(text, missing=("a vision tower", *missing))
-    return replace(text, extra=(*text.extra, *build(keys, vision, text.hidden)), missing=missing)
-
-
-def _dtype(keys: Keys) -> str | None:
-    return keys.text("dtype") or keys.text("torch_dtype")
+    return replace(text, extra=(*text.extra, *build(fields, vision, text.hidden)), missing=missing)
 
 
 class _Tower:
@@ -59,7 +57,7 @@ class _Tower:
             self.add(f"{name}_bias", size)
 
 
-def _siglip(keys: Keys, vision: Keys, hidden: int) -> list[Tensor]:
+def _siglip(fields: Fields, vision: Fields, hidden: int) -> list[Tensor]:
     """Gemma 3's tower and projection."""
     tower = _Tower("vision")
     width = vision.whole("hidden_size", default=768)
@@ -72,7 +70,7 @@ def _siglip(keys: Keys, vision: Keys, hidden: int) -> list[Tensor]:
         _encoder_layer(tower, f"layers.{layer}", width, inner)
     tower.norm("norm", width, bias=True)
     if vision.flag("vision_use_head", True):
-        raise NumbersError("vision_config.vision_use_head is true; only false is known")
+        raise ConfigError("vision_config.vision_use_head is true; only false is known")
     tower.matrix("projection", width, hidden)
     tower.norm("projection_norm", width)
     return tower.tensors
@@ -88,7 +86,7 @@ def _encoder_layer(tower: _Tower, name: str, width: int, inner: int) -> None:
     tower.matrix(f"{name}.down", width, inner, bias=True)
 
 
-def _pixtral(keys: Keys, vision: Keys, hidden: int) -> list[Tensor]:
+def _pixtral(fields: Fields, vision: Fields, hidden: int) -> list[Tensor]:
     """Mistral 3's tower, patch merger and projection."""
     tower = _Tower("vision")
     width = vision.whole("hidden_size", default=1024)
@@ -105,8 +103,8 @@ def _pixtral(keys: Keys, vision: Keys, hidden: int) -> list[Tensor]:
         tower.matrix(f"{name}.gate", inner, width)
         tower.matrix(f"{name}.up", inner, width)
         tower.matrix(f"{name}.down", width, inner)
-    merge = keys.whole("spatial_merge_size", default=2)
-    bias = keys.flag("multimodal_projector_bias", False)
+    merge = fields.whole("spatial_merge_size", default=2)
+    bias = fields.flag("multimodal_projector_bias", False)
     tower.norm("merger_norm", width)
     tower.matrix("merger", width, width * merge * merge)
     tower.matrix("projection0", hidden, width, bias)
@@ -114,7 +112,7 @@ def _pixtral(keys: Keys, vision: Keys, hidden: int) -> list[Tensor]:
     return tower.tensors
 
 
-def _qwen(keys: Keys, vision: Keys, hidden: int) -> list[Tensor]:
+def _qwen(fields: Fields, vision: Fields, hidden: int) -> list[Tensor]:
     """Qwen 3.5's tower and merger."""
     tower = _Tower("vision")
     width = vision.whole("hidden_size", default=1152)
@@ -133,7 +131,7 @@ def _qwen(keys: Keys, vision: Keys, hidden: int) -> list[Tensor]:
     return tower.tensors
 
 
-_TOWERS: dict[str, Callable[[Keys, Keys, int], list[Tensor]]] = {
+_TOWERS: dict[str, Callable[[Fields, Fields, int], list[Tensor]]] = {
     "Gemma3ForConditionalGeneration": _siglip,
     "Mistral3ForConditionalGeneration": _pixtral,
     "Qwen3_5ForConditionalGeneration": _qwen,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -21,7 +21,7 @@ from berth.fit.placement import (
     place,
 )
 from berth.fit.quantization import SCHEMES
-from berth.fit.request import ENGINES, FitRequest, default_engine
+from berth.fit.request import ENGINES, FitRequest
 from berth.protocol.config import EngineKind
 
 
@@ -121,10 +121,7 @@ def _engine_of_serve(model: Model) -> EngineKind:
     """The engine that `berth serve` takes by itself."""
     if model.engine == "none":
         raise ModelError(f"no engine serves {model.name} yet; {'; '.join(model.notes)}")
-    if model.engine is not None:
-        return cast(EngineKind, model.engine)
-    native = default_engine(model.numbers, "cpu") == "native"
-    return "native" if native else "transformers"
+    return model.engine
 
 
 def _quantity(option: str, text: str, example: str, parts: int = 1) -> int:

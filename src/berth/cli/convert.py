@@ -17,13 +17,13 @@ def convert(source: Path, target: Path, shards: int) -> None:
     A folder in Meta's layout (consolidated.NN.pth, params.json) becomes one in Hugging Face's
     (model.safetensors, config.json), and the other way round. The numbers stay the same.
     """
-    from berth.checkpoint.config import ConfigError
-    from berth.models.config_files import model_layout
+    from berth.checkpoint.errors import ConfigError
+    from berth.checkpoint.layout import folder_layout
     from berth.models.weights.convert import convert_hf_to_meta, convert_meta_to_hf
     from berth.models.weights.source import WeightError
 
     try:
-        if model_layout(source) == "meta":
+        if folder_layout(source) == "meta":
             convert_meta_to_hf(source, target)
         else:
             convert_hf_to_meta(source, target, shards=shards)

@@ -9,13 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from berth.checkpoint.config import ModelConfig
-from berth.checkpoint.fields import read_json
-from berth.checkpoint.meta import from_meta
-from berth.models.config_files import load_hf_config, model_layout
-
-# Of Llama 1 and 2, whose params.json leaves it out. Counting it in the weights would import torch.
-_UNSAID_VOCABULARY = 32_000
+from berth.checkpoint.folder import load_config
 
 Degree = int | Literal["auto"]
 
@@ -47,14 +41,7 @@ def automatic_degree(folder: Path, gpus: int) -> int:
     """
     if gpus < 2:
         return 1
-    return max(degree for degree in described(folder).degrees() if degree <= gpus)
-
-
-def described(folder: Path) -> ModelConfig:
-    """The model as its description has it, without a look at its weights. Raises ConfigError."""
-    if model_layout(folder) == "hf":
-        return load_hf_config(folder)
-    return from_meta(read_json(folder / "params.json"), vocab_size=_UNSAID_VOCABULARY)
+    return max(degree for degree in load_config(folder).degrees() if degree <= gpus)
 
 
 def visible_gpus(devices: Path = Path("/dev")) -> int:

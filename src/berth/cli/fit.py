@@ -9,6 +9,8 @@ from typing import Any, cast, get_args
 import click
 from rich.console import Console
 
+from berth.checkpoint.choose import engine_for
+from berth.checkpoint.errors import NoEngine
 from berth.cli.fit_view import bars, print_skus
 from berth.cli.machine_options import NAMES, machine_options, named_machine
 from berth.cli.model_source import Model, ModelError, open_model
@@ -19,13 +21,13 @@ from berth.fit import (
     UnknownMachine,
     Verdict,
     all_skus,
-    default_engine,
     explain,
 )
 from berth.fit import fit as ask
 from berth.fit.machines import Cloud
 from berth.fit.quantization import SCHEMES
 from berth.fit.request import ENGINES, EngineName
+from berth.protocol.config import EngineKind
 
 DOES_NOT_FIT = 1
 
@@ -84,6 +86,11 @@ def fit(
 def request_for(model: Model, machine: Machine, options: dict[str, Any]) -> FitRequest:
     """The question that the options ask. Raises FitInputError."""
     engine = options["engine"] or _engine_of(model, machine)
+    if model.description is not None and engine in get_args(EngineKind):
+        try:
+            engine_for(model.description, cast(EngineKind, engine))
+        except NoEngine as error:
+            raise FitInputError(str(error)) from error
     return FitRequest(
         model=model.numbers,
         name=model.name,
@@ -103,10 +110,10 @@ def request_for(model: Model, machine: Machine, options: dict[str, Any]) -> FitR
 
 
 def _engine_of(model: Model, machine: Machine) -> str:
-    """The catalogue's engine, where it has one for this kind of machine."""
-    if model.engine in ENGINES:
+    """The engine that serves it; if none does yet, one whose arithmetic is known."""
+    if model.engine != "none":
         return model.engine
-    return default_engine(model.numbers, machine.device.kind)
+    return "vllm" if machine.device.kind == "gpu" else "transformers"
 
 
 def _show(verdict: Verdict, model: Model) -> None:
@@ -137,7 +144,7 @@ def _table(model: Model, options: dict[str, Any], as_json: bool) -> int:
             # asked for by name.
             if options["engine"] is not None:
                 continue
-            engine = default_engine(model.numbers, machine.device.kind)
+            engine = _engine_of(model, machine)
             request = request_for(model, machine, options | {"engine": engine})
         verdicts.append(ask(request))
     if not verdicts:

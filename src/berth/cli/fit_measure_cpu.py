@@ -55,7 +55,7 @@ def _write_model(folder: Path, config: dict[str, Any]) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from berth.models.config_files import load_config
+    from berth.checkpoint.folder import load_config
     from berth.models.weights.names import tensor_shapes
 
     folder.mkdir()

@@ -12,20 +12,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import quote
 
-from berth.checkpoint.headers import (
-    LENGTH_BYTES,
-    HeaderError,
-    StoredTensor,
-    header_length,
-    parse_header,
-)
-from berth.checkpoint.numbers import ModelNumbers, NumbersError, from_config_json
-from berth.cli.engine_of import engine_for
+from berth.checkpoint.choose import engine_for
+from berth.checkpoint.describe import Description, describe_hf
+from berth.checkpoint.errors import CheckpointError, ConfigError
+from berth.checkpoint.folder import describe, with_dtype
+from berth.checkpoint.headers import LENGTH_BYTES, StoredTensor, header_length, parse_header
+from berth.checkpoint.numbers import ModelNumbers
+from berth.checkpoint.stored import most_bytes
 from berth.fit.units import GIB
 from berth.presets.catalogue import Preset, PresetError, find_preset, load_presets
+from berth.protocol.config import EngineKind
 
 if TYPE_CHECKING:
     import httpx
@@ -34,7 +33,6 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FIRST_RANGE = 256 * 1024  # most headers are shorter: one request a file
 _TIMEOUT = 20.0
 _HUB = "https://huggingface.co"
-_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 class ModelError(Exception):
@@ -48,7 +46,8 @@ class Model:
     name: str
     numbers: ModelNumbers
     stored_bytes: int | None = None  # of all tensors, as the files' headers say
-    engine: str | None = None  # that the catalogue names
+    engine: EngineKind | Literal["none"]  # that `berth serve` takes for it
+    description: Description | None = None  # None: it is the catalogue's, which says the engine
     notes: tuple[str, ...] = ()
 
 
@@ -80,10 +79,10 @@ def from_preset(preset: Preset) -> Model:
     """A model of the catalogue; its folder's own headers where the catalogue has the weights."""
     if preset.weights is not None and preset.config is None:
         found = from_folder(preset.weights)
-        return replace(found, name=preset.name, engine=preset.engine)
+        return replace(found, name=preset.name)
     try:
         numbers = preset.numbers
-    except NumbersError as error:
+    except ConfigError as error:
         raise ModelError(f"the config of preset {preset.name}: {error}") from error
     if numbers is None:
         raise ModelError(f"the size of preset {preset.name} is not known: {preset.unknown}")
@@ -92,40 +91,26 @@ def from_preset(preset: Preset) -> Model:
         stored = int(preset.weight_files_gib * GIB)
     notes = () if preset.reason is None else (f"no engine of Berth runs it: {preset.reason}",)
     return Model(
-        name=preset.name, numbers=numbers, stored_bytes=stored, engine=preset.engine, notes=notes
+        name=preset.name,
+        numbers=numbers,
+        stored_bytes=stored,
+        engine=cast(EngineKind, preset.engine),
+        notes=notes,
     )
 
 
 def from_folder(folder: Path) -> Model:
     """A folder with config.json (and safetensors files) or with Meta's params.json."""
-    from berth.checkpoint.config import ConfigError
-    from berth.models.config_files import generation_of, model_layout, read_hf_json
-
     try:
-        if model_layout(folder) == "meta":
-            return _from_meta(folder)
-        config = read_hf_json(folder)
-        generation = generation_of(folder)
-    except ConfigError as error:
+        described = describe(folder)
+    except CheckpointError as error:
         raise ModelError(str(error)) from error
-    files = sorted(folder.glob("*.safetensors"))
-    files = [file for file in files if not file.name.startswith("consolidated")]
+    pattern = "*.safetensors" if described.layout == "hf" else "consolidated*.pth"
+    files = sorted(folder.glob(pattern))
+    if described.layout == "hf":
+        files = [file for file in files if not file.name.startswith("consolidated")]
     _whole(files)
-    headers = [read_local_header(file) for file in files]
-    return _model(folder.name, config, headers, generation)
-
-
-def _from_meta(folder: Path) -> Model:
-    from berth.checkpoint.config import ConfigError
-    from berth.fit.native import numbers_of
-    from berth.models.config_files import load_config
-    from berth.models.weights.source import WeightError
-
-    _whole(sorted(folder.glob("consolidated*.pth")))
-    try:
-        return Model(name=folder.name, numbers=numbers_of(load_config(folder)), engine="native")
-    except (ConfigError, WeightError, OSError) as error:
-        raise ModelError(str(error)) from error
+    return _model(folder.name, described)
 
 
 def _whole(files: Iterable[Path]) -> None:
@@ -138,16 +123,6 @@ def _whole(files: Iterable[Path]) -> None:
             whole(file)
     except (WeightsMissing, OSError) as error:
         raise ModelError(str(error)) from error
-
-
-def read_local_header(file: Path) -> list[StoredTensor]:
-    """The tensors of a file on disk. Raises ModelError."""
-    try:
-        with file.open("rb") as content:
-            length = header_length(content.read(LENGTH_BYTES))
-            return parse_header(content.read(length))
-    except (OSError, HeaderError) as error:
-        raise ModelError(f"{file}: {error}") from error
 
 
 def from_hub(hub_id: str, revision: str | None = None) -> Model:
@@ -167,7 +142,17 @@ def from_hub(hub_id: str, revision: str | None = None) -> Model:
             ) from error
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{hub_id}: {error}") from error
-    return _model(hub_id, config, headers)
+    tensors = [tensor for header in headers for tensor in header]
+    dtype = most_bytes((tensor.dtype, tensor.bytes) for tensor in tensors)
+    try:
+        described = describe_hf(
+            with_dtype(config, dtype),
+            stored_bytes=sum(tensor.bytes for tensor in tensors) if tensors else None,
+            stored_dtype=dtype,
+        )
+    except CheckpointError as error:
+        raise ModelError(f"{hub_id}: {error}") from error
+    return _model(hub_id, described)
 
 
 def _token() -> dict[str, str]:
@@ -247,30 +232,19 @@ def _first(chunks: Iterable[bytes], count: int) -> bytes:
     return content[:count]
 
 
-def _model(
-    name: str,
-    config: dict[str, Any],
-    headers: list[list[StoredTensor]],
-    generation: dict[str, Any] | None = None,
-) -> Model:
-    tensors = [tensor for header in headers for tensor in header]
-    named = config.get("dtype") or config.get("torch_dtype")
-    if tensors and named in (None, "auto"):
-        widest = max(tensors, key=lambda tensor: tensor.bytes).dtype
-        if widest in _DTYPES:
-            config = {**config, "dtype": _DTYPES[widest], "torch_dtype": _DTYPES[widest]}
+def _model(name: str, described: Description) -> Model:
+    """Raises ModelError where no engine runs it, or its sizes are not known."""
     try:
-        numbers = from_config_json(config)
-        engine, why = engine_for(config, generation=generation)
-    except NumbersError as error:
-        raise ModelError(f"config.json of {name}: {error}") from error
-    if tensors and not numbers.quantization:
-        widest = max(tensors, key=lambda tensor: tensor.bytes).dtype
-        numbers = replace(numbers, dtype=_DTYPES.get(widest, numbers.dtype))
+        choice = engine_for(described)
+    except CheckpointError as error:
+        raise ModelError(f"{name}: {error}") from error
+    if described.numbers is None:
+        raise ModelError(f"{name}: {described.unsized}")
     return Model(
         name=name,
-        numbers=numbers,
-        stored_bytes=sum(t.bytes for t in tensors) if tensors else None,
-        engine=engine,
-        notes=() if why is None else (why,),
+        numbers=described.numbers,
+        stored_bytes=described.stored_bytes,
+        engine=choice.engine,
+        description=described,
+        notes=() if choice.why is None else (choice.why,),
     )

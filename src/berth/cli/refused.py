@@ -10,9 +10,9 @@ import json
 import posixpath
 from pathlib import Path
 
-from berth.cli.degree import described
+from berth.checkpoint.folder import load_config
+from berth.checkpoint.layout import folder_layout
 from berth.images.weight_files import WeightsMissing, whole_safetensors
-from berth.models.config_files import model_layout
 from berth.models.weights.pth_torn import first_torn
 
 _INDEX = "model.safetensors.index.json"
@@ -27,8 +27,8 @@ def refuse(folder: Path, degree: int) -> None:
             cannot be divided so.
         WeightsMissing: a file of its weights is missing, truncated or not the file itself.
     """
-    layout = model_layout(folder)
-    described(folder).require_degree(degree)
+    layout = folder_layout(folder)
+    load_config(folder).require_degree(degree)
     for file in _safetensors(folder) if layout == "hf" else _consolidated(folder):
         whole(file)
 

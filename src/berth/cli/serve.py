@@ -19,15 +19,15 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.choose import engine_for
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.folder import describe
 from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
 from berth.cli.ends import modules_of
-from berth.cli.engine_of import engine_for
 from berth.cli.refused import refuse
 from berth.cli.served_model import find_model, holds_files, same_model
 from berth.cli.sizes import Bytes
 from berth.images.weight_files import WeightsMissing
-from berth.models.config_files import generation_of, model_layout, read_hf_json
 from berth.presets.catalogue import PresetError
 from berth.presets.hub_files import PullError
 from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, EngineKind, Verify
@@ -37,7 +37,6 @@ from berth.server.metrics import Metrics
 from berth.server.run import CannotListen, run, serve_model
 from berth.server.settings import ServerSettings
 from berth.server.worker_node import serve_worker
-from berth.serving.engine_choice import engine_of_folder
 from berth.serving.launch import LaunchConfig
 from berth.serving.model_service import ModelService
 from berth.serving.open_model import ServingConfig, open_model
@@ -355,12 +354,10 @@ def _engine_kind(folder: Path, options: dict[str, Any]) -> EngineKind:
     if options["load_in_8bit"] and options["load_in_4bit"]:
         raise ValueError("--load-in-8bit and --load-in-4bit exclude each other")
     quantise = options["load_in_8bit"] or options["load_in_4bit"]
-    kind = engine_of_folder(folder, options["engine"], quantise=quantise)
-    if kind == "native" and model_layout(folder) == "hf":
-        config, generation = read_hf_json(folder), generation_of(folder)
-        kind, why = engine_for(config, options["engine"], generation=generation)
-        if why is not None:
-            _log.info("the engine is transformers: %s", why)
+    choice = engine_for(describe(folder), options["engine"], quantise=quantise)
+    kind = choice.engine
+    if choice.why is not None:
+        _log.info("the engine is transformers: %s", choice.why)
     several = options["degree"] not in (1, "auto") or options["nnodes"] > 1
     if kind == "transformers" and several:
         raise ValueError(

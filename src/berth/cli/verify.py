@@ -33,7 +33,7 @@ def verify(model: str, write: bool, as_json: bool) -> None:
     checklist.chk, and the names of Hugging Face's cache. `berth serve` does the same each time it
     loads (--verify). Exit status 1: something is damaged.
     """
-    from berth.checkpoint.config import ConfigError
+    from berth.checkpoint.errors import ConfigError
     from berth.models.weights.digests import NAME, DigestError, write_digests
     from berth.models.weights.folder import open_weight_files
     from berth.models.weights.source import WeightError

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.numbers import numbers_of
 from berth.engine.memory import device_memory, local_ranks
-from berth.fit.native import EngineBudget, engine_budget, numbers_of
+from berth.fit.native import EngineBudget, engine_budget
 from berth.models.parallel import Group
 from berth.protocol.config import EngineConfig
 

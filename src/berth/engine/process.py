@@ -102,7 +102,7 @@ def is_final(error: Exception) -> bool:
     """Whether a fresh process would fail to start the same way: the folder, the numbers, the
     packages, the memory that the model takes of this machine.
     """
-    from berth.checkpoint.config import ConfigError
+    from berth.checkpoint.errors import ConfigError
     from berth.fit.native import CannotFit
     from berth.models.weights.source import WeightError
 

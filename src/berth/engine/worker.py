@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from berth.checkpoint.folder import load_config
 from berth.engine.block_manager import BlockManager
 from berth.engine.broadcast import PlanChannel
 from berth.engine.budget import MemoryMeter, rank_budget
@@ -28,7 +29,6 @@ from berth.engine.scheduler import Scheduler
 from berth.fit.units import human
 from berth.kernels.batch import BLOCK
 from berth.limits.memory import give_back
-from berth.models.config_files import load_config
 from berth.models.parallel import Group, join_group
 from berth.models.registry import model_class
 from berth.models.weights.folder import open_weights

@@ -22,7 +22,7 @@ from berth.fit.machines import (
     sku,
 )
 from berth.fit.native import EngineBudget, engine_budget
-from berth.fit.request import FitInputError, FitRequest, default_engine
+from berth.fit.request import FitInputError, FitRequest
 from berth.fit.solve import fit
 from berth.fit.verdict import Change, Verdict
 
@@ -37,7 +37,6 @@ __all__ = [
     "Verdict",
     "all_skus",
     "cpu_node",
-    "default_engine",
     "engine_budget",
     "explain",
     "fit",

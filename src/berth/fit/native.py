@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from berth.checkpoint.choose import NATIVE
-from berth.checkpoint.numbers import Attention, Layer, Mlp, ModelNumbers
+from berth.checkpoint.numbers import ModelNumbers
 from berth.fit.cache_size import BLOCK_TOKENS
 from berth.fit.machines import Device, Machine
 from berth.fit.options import option
@@ -38,85 +37,6 @@ class CannotFit(Exception):
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
         super().__init__("\n".join(lines))
-
-
-class LlamaLike(Protocol):
-    """What berth.checkpoint.config.ModelConfig says of a model, as far as sizes go."""
-
-    @property
-    def architecture(self) -> str: ...
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def hidden_size(self) -> int: ...
-    @property
-    def intermediate_size(self) -> int: ...
-    @property
-    def num_layers(self) -> int: ...
-    @property
-    def num_heads(self) -> int: ...
-    @property
-    def num_kv_heads(self) -> int: ...
-    @property
-    def head_dim(self) -> int: ...
-    @property
-    def max_position(self) -> int: ...
-    @property
-    def windows(self) -> tuple[int | None, ...]: ...
-    @property
-    def qkv_bias(self) -> bool: ...
-    @property
-    def out_bias(self) -> bool: ...
-    @property
-    def mlp_bias(self) -> bool: ...
-    @property
-    def qk_norm(self) -> bool: ...
-    @property
-    def tie_embeddings(self) -> bool: ...
-    @property
-    def norms_per_layer(self) -> int: ...
-    @property
-    def dtype(self) -> str: ...
-
-
-# config.json's class by the engine's own name; of two spellings, the first.
-_CLASSES = {name: architecture for architecture, name in reversed(list(NATIVE.items()))}
-
-
-def numbers_of(config: LlamaLike) -> ModelNumbers:
-    """The engine's ModelConfig (from params.json or config.json) as ModelNumbers."""
-    layers = tuple(_layer(config, index) for index in range(config.num_layers))
-    return ModelNumbers(
-        architecture=_CLASSES.get(config.architecture, config.architecture),
-        hidden=config.hidden_size,
-        vocab=config.vocab_size,
-        layers=layers,
-        context=config.max_position,
-        tied=config.tie_embeddings,
-        norm_bias=_is_falcon(config),
-        dtype=config.dtype,
-    )
-
-
-def _layer(config: LlamaLike, index: int) -> Layer:
-    attention = Attention(
-        heads=config.num_heads,
-        kv_heads=config.num_kv_heads,
-        head_dim=config.head_dim,
-        window=config.windows[index] if config.windows else None,
-        qkv_bias=config.qkv_bias,
-        out_bias=config.out_bias,
-        qk_norm="head" if config.qk_norm else "none",
-    )
-    mlp = Mlp(
-        intermediate=config.intermediate_size, gated=not _is_falcon(config), bias=config.mlp_bias
-    )
-    return Layer(mixer=attention, feed_forward=mlp, norms=config.norms_per_layer)
-
-
-def _is_falcon(config: LlamaLike) -> bool:
-    """LayerNorm with a bias, and an MLP without a gate."""
-    return config.architecture == "falcon"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

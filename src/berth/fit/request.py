@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
+from berth.checkpoint.hf import CLASSES
 from berth.checkpoint.numbers import ModelNumbers
 from berth.fit.machines import Machine
 from berth.fit.quantization import SCHEMES, Scheme, scheme_of_checkpoint
@@ -15,17 +16,6 @@ EngineName = Literal["native", "vllm", "transformers", "llamacpp"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 DTYPES = ("float32", "bfloat16", "float16")
 
-# What the native engine computes; see berth.models.registry.
-NATIVE_ARCHITECTURES = frozenset(
-    {
-        "LlamaForCausalLM",
-        "LLaMAForCausalLM",
-        "MistralForCausalLM",
-        "Qwen2ForCausalLM",
-        "Qwen3ForCausalLM",
-        "FalconForCausalLM",
-    }
-)
 # Of a GPU's memory that an engine may take. vLLM's is its own default since 0.2x; what the others
 # leave covers fragmentation and whoever else is on the device.
 _FRACTION: dict[EngineName, float] = {
@@ -103,10 +93,9 @@ class FitRequest:
             )
 
     def _check_engine(self) -> None:
-        if self.engine == "native" and self.model.architecture not in NATIVE_ARCHITECTURES:
+        if self.engine == "native" and self.model.architecture not in CLASSES:
             raise FitInputError(
-                f"the native engine does not run {self.model.architecture}; "
-                "engine vllm or transformers may"
+                f"the native engine does not run {self.model.architecture}; engine transformers may"
             )
         if self.engine in ("transformers", "llamacpp") and (self.tensor or 1) > 1:
             raise FitInputError(
@@ -201,10 +190,3 @@ def default_fraction(
     if kind == "gpu":
         return _FRACTION[engine]
     return _CPU_FRACTION if known else _NODE_FRACTION
-
-
-def default_engine(model: ModelNumbers, kind: Literal["gpu", "cpu"]) -> EngineName:
-    """The engine that serves this model where nobody named one."""
-    if model.architecture in NATIVE_ARCHITECTURES and not model.quantization:
-        return "native"
-    return "vllm" if kind == "gpu" else "transformers"

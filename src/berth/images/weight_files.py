@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from berth.checkpoint.errors import CheckpointError, ConfigError
 from berth.checkpoint.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
-from berth.checkpoint.numbers import NumbersError, from_config_json
+from berth.checkpoint.numbers import from_config_json
 from berth.fit.units import human
 from berth.images.recipe import expected_bytes
 from berth.models.weights.pth_torn import first_torn
@@ -29,7 +30,7 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 _ROUNDING = 0.99
 
 
-class WeightsMissing(Exception):
+class WeightsMissing(CheckpointError):
     """The weights are not there, or not whole; the message is a sentence that names the file."""
 
 
@@ -163,7 +164,7 @@ def _same_model(folder: Path, config: Mapping[str, Any], preset: Preset) -> None
         return
     try:
         found = from_config_json(config)
-    except NumbersError as error:
+    except ConfigError as error:
         raise WeightsMissing(f"{folder / 'config.json'}: {error}") from error
     for what, ours, theirs in (
         ("architecture", wanted.architecture, found.architecture),

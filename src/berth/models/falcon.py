@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from berth.checkpoint.architectures.falcon import norm_names
 from berth.checkpoint.config import ModelConfig
 from berth.kernels.batch import LayerCache, StepBatch
 from berth.kernels.ops import LayerNorm, TorchOps
@@ -17,7 +18,6 @@ from berth.models.decoder import Attention, Decoder
 from berth.models.loading import Loader, Rows
 from berth.models.parallel import ColumnLinear, Group, RowLinear
 from berth.models.positions import PositionTables
-from berth.models.weights.names import falcon_norms
 
 
 class MLP(nn.Module):
@@ -88,7 +88,7 @@ class Falcon(Decoder):
 
     def _load_layer(self, loader: Loader, layer: Layer, at: str) -> None:
         config, attention = self.config, f"{at}.self_attention"
-        layer.norms = [self._norm(loader, f"{at}.{name}") for name in falcon_norms(config)]
+        layer.norms = [self._norm(loader, f"{at}.{name}") for name in norm_names(config)]
         rows = self._head_rows(layer.attention, f"{attention}.query_key_value")
         loader.fill_columns(layer.attention.qkv, rows, config.qkv_bias)
         loader.fill_row(layer.attention.out, f"{attention}.dense", config.out_bias)
@@ -118,3 +118,6 @@ class Falcon(Decoder):
             *(Rows(name, at * dim, dim) for at in keys),
             *(Rows(name, (at + 1) * dim, dim) for at in keys),
         ]
+
+
+MODEL = Falcon

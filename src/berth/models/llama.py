@@ -106,3 +106,6 @@ def _head_rows(attention: Attention, at: str) -> list[Rows]:
         Rows(f"{at}.k_proj", *key),
         Rows(f"{at}.v_proj", *key),
     ]
+
+
+MODEL = Llama

@@ -21,7 +21,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
-from berth.checkpoint.numbers import ModelNumbers, NumbersError, from_config_json
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.numbers import ModelNumbers, from_config_json
 from berth.near import nearest
 
 # Both are safe loaders; libyaml's is ten times as fast, where PyYAML was built with it.
@@ -221,7 +222,7 @@ def _contradiction(preset: Preset) -> str | None:
         return "revision is one of hub's, which is missing"
     try:
         numbers = preset.numbers
-    except NumbersError as error:
+    except ConfigError as error:
         return f"config: {error}"
     if numbers is not None and numbers.generates != (preset.pooling is None):
         return "pooling belongs to embedding models, which have no output head"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from itertools import groupby
 
-from berth.checkpoint.choose import NATIVE
+from berth.checkpoint.hf import CLASSES
 from berth.presets.catalogue import Preset, load_presets
 
 # Classes whose logits or greedy text tests hold to transformers' own, on small random models
@@ -99,7 +99,7 @@ def _row(preset: Preset) -> str:
 def _tested(preset: Preset) -> str:
     if preset.name == "pocket":
         return "yes, with its weights"
-    known = TESTED_NATIVE if preset.architecture in NATIVE else TESTED_TRANSFORMERS
+    known = TESTED_NATIVE if preset.architecture in CLASSES else TESTED_TRANSFORMERS
     if preset.engine != "none" and preset.architecture in known:
         return "architecture; weights untested"
     return "untested"

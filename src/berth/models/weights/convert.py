@@ -11,8 +11,11 @@ from pathlib import Path
 
 import torch
 
-from berth.checkpoint.config import ConfigError, ModelConfig
-from berth.models.config_files import model_layout, to_hf, to_meta
+from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.hf import to_hf
+from berth.checkpoint.layout import folder_layout
+from berth.checkpoint.meta import to_meta
 from berth.models.weights.digests import write_digests
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import (
@@ -189,7 +192,7 @@ def _head_is_embedding(source: WeightSource) -> bool:
 
 
 def _require_layout(src: Path, layout: str) -> None:
-    if model_layout(src) != layout:
+    if folder_layout(src) != layout:
         names = {"meta": "Meta's", "hf": "Hugging Face's"}
         raise ConfigError(f"{src.name} is not in {names[layout]} layout; use the other converter")
 

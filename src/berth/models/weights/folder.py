@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from berth.checkpoint.config import ConfigError
-from berth.models.config_files import load_hf_config, model_layout
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.folder import load_hf_config
+from berth.checkpoint.layout import folder_layout
 from berth.models.weights.files import TensorFile
 from berth.models.weights.hf import SafetensorsSource, open_files
 from berth.models.weights.meta import MetaSource
@@ -22,7 +23,7 @@ def open_weights(folder: str | Path) -> WeightSource:
         WeightError: a file is missing, truncated or holds something else than tensors.
     """
     folder = Path(folder)
-    if model_layout(folder) == "meta":
+    if folder_layout(folder) == "meta":
         return MetaSource(folder)
     return SafetensorsSource(folder, load_hf_config(folder))
 
@@ -33,7 +34,7 @@ def open_weight_files(folder: str | Path) -> Sequence[TensorFile]:
     Raises: as `open_weights`.
     """
     folder = Path(folder)
-    if model_layout(folder) == "meta":
+    if folder_layout(folder) == "meta":
         return MetaSource(folder).files
     return list(open_files(folder, expected_tensor(folder))[0].values())
 

@@ -1,15 +1,22 @@
-"""The tensors of each architecture, by Hugging Face's names: their shapes, and for Llama their
-names and sharding in Meta's layout."""
+"""A model's tensors by Hugging Face's names, and Llama's names and sharding in Meta's layout."""
 
 from __future__ import annotations
 
 import re
 
+from berth.checkpoint.architectures import Native, by_native_name
 from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.native import EMBEDDING, HEAD
 
-EMBEDDING = "model.embed_tokens.weight"  # Llama's
-HEAD = "lm_head.weight"  # of every architecture
-_FALCON_EMBEDDING = "transformer.word_embeddings.weight"
+__all__ = [
+    "EMBEDDING",
+    "HEAD",
+    "embedding_name",
+    "meta_name",
+    "meta_shard_dim",
+    "native_of",
+    "tensor_shapes",
+]
 
 # Hugging Face's name: (Meta's name, dimension along which Meta's shards divide it).
 # None: every shard holds the whole tensor. The embedding's dimension depends on the generation:
@@ -53,81 +60,16 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
     The output head is absent where it is tied to the embedding.
     """
-    return _falcon_shapes(config) if config.architecture == "falcon" else _llama_shapes(config)
+    return native_of(config).tensors(config)
 
 
 def embedding_name(config: ModelConfig) -> str:
     """The token embedding of `config`, in Hugging Face's layout."""
-    return _FALCON_EMBEDDING if config.architecture == "falcon" else EMBEDDING
+    return native_of(config).embedding
 
 
-def _llama_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    hidden, width = config.hidden_size, config.intermediate_size
-    query = config.num_heads * config.head_dim
-    key = config.num_kv_heads * config.head_dim
-    layer: dict[str, tuple[int, ...]] = {
-        "input_layernorm.weight": (hidden,),
-        "self_attn.q_proj.weight": (query, hidden),
-        "self_attn.k_proj.weight": (key, hidden),
-        "self_attn.v_proj.weight": (key, hidden),
-        "self_attn.o_proj.weight": (hidden, query),
-        "post_attention_layernorm.weight": (hidden,),
-        "mlp.gate_proj.weight": (width, hidden),
-        "mlp.up_proj.weight": (width, hidden),
-        "mlp.down_proj.weight": (hidden, width),
-    }
-    if config.qkv_bias:
-        layer["self_attn.q_proj.bias"] = (query,)
-        layer["self_attn.k_proj.bias"] = (key,)
-        layer["self_attn.v_proj.bias"] = (key,)
-    if config.out_bias:
-        layer["self_attn.o_proj.bias"] = (hidden,)
-    if config.mlp_bias:
-        layer["mlp.gate_proj.bias"] = (width,)
-        layer["mlp.up_proj.bias"] = (width,)
-        layer["mlp.down_proj.bias"] = (hidden,)
-    if config.qk_norm:
-        layer["self_attn.q_norm.weight"] = (config.head_dim,)
-        layer["self_attn.k_norm.weight"] = (config.head_dim,)
-    shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (config.vocab_size, hidden)}
-    for index in range(config.num_layers):
-        shapes |= {f"model.layers.{index}.{name}": shape for name, shape in layer.items()}
-    shapes["model.norm.weight"] = (hidden,)
-    if not config.tie_embeddings:
-        shapes[HEAD] = (config.vocab_size, hidden)
-    return shapes
-
-
-def _falcon_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    hidden, width = config.hidden_size, config.intermediate_size
-    fused = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
-    layer: dict[str, tuple[int, ...]] = {}
-    for norm in falcon_norms(config):
-        layer |= {f"{norm}.weight": (hidden,), f"{norm}.bias": (hidden,)}
-    layer["self_attention.query_key_value.weight"] = (fused, hidden)
-    layer["self_attention.dense.weight"] = (hidden, config.num_heads * config.head_dim)
-    layer["mlp.dense_h_to_4h.weight"] = (width, hidden)
-    layer["mlp.dense_4h_to_h.weight"] = (hidden, width)
-    if config.qkv_bias:
-        layer["self_attention.query_key_value.bias"] = (fused,)
-    if config.out_bias:
-        layer["self_attention.dense.bias"] = (hidden,)
-    if config.mlp_bias:
-        layer["mlp.dense_h_to_4h.bias"] = (width,)
-        layer["mlp.dense_4h_to_h.bias"] = (hidden,)
-    shapes: dict[str, tuple[int, ...]] = {_FALCON_EMBEDDING: (config.vocab_size, hidden)}
-    for index in range(config.num_layers):
-        shapes |= {f"transformer.h.{index}.{name}": shape for name, shape in layer.items()}
-    shapes |= {"transformer.ln_f.weight": (hidden,), "transformer.ln_f.bias": (hidden,)}
-    if not config.tie_embeddings:
-        shapes[HEAD] = (config.vocab_size, hidden)
-    return shapes
-
-
-def falcon_norms(config: ModelConfig) -> tuple[str, ...]:
-    """The norms of a Falcon layer: attention's, then the MLP's where it has one of its own."""
-    if config.norms_per_layer == 1:
-        return ("input_layernorm",)
-    if config.parallel_attention:
-        return ("ln_attn", "ln_mlp")
-    return ("input_layernorm", "post_attention_layernorm")
+def native_of(config: ModelConfig) -> Native:
+    """How the native engine computes the architecture of `config`."""
+    native = by_native_name()[config.architecture].native
+    assert native is not None
+    return native

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from berth.checkpoint.errors import CheckpointError
+
 if TYPE_CHECKING:
     import torch
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from berth.models.weights.files import TensorFile
 
 
-class WeightError(Exception):
+class WeightError(CheckpointError):
     """A tensor is missing, damaged, mis-shaped or of a wrong dtype. Names tensor and file; the
     tensor is empty where only the file is known.
     """

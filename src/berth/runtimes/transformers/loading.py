@@ -19,9 +19,9 @@ from transformers.utils import logging as transformers_logging
 
 from berth.checkpoint.fields import read_json
 from berth.checkpoint.index import INDEX, SINGLE
+from berth.checkpoint.layout import folder_layout
 from berth.engine.placement import choose_device, choose_dtype
 from berth.fit.request import default_fraction
-from berth.models.config_files import model_layout
 from berth.models.weights.binding import complaint, is_harmless, renames, unwrapped
 from berth.models.weights.files import TensorFile, is_zero_bias
 from berth.models.weights.folder import open_weight_files
@@ -61,7 +61,7 @@ def load_model(
         OSError: a file is missing, as transformers says it.
     """
     folder = Path(config.model)
-    if model_layout(folder) != "hf":
+    if folder_layout(folder) != "hf":
         raise ValueError(
             f"{folder.name} is in Meta's layout; the transformers engine reads Hugging Face's. "
             "Use --engine native, or make a folder with berth convert"
