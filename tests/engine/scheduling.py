@@ -32,10 +32,11 @@ def add(
     prompt: list[int] | range,
     *,
     emitted: list[int] | None = None,
+    root: int = 0,
     **params: Any,
 ) -> Sequence:
     params = {"max_tokens": 8, "stop_token_ids": (STOP,), **params}
-    sequence = Sequence(request_id, prompt, SamplingParams(**params), emitted or [])
+    sequence = Sequence(request_id, prompt, SamplingParams(**params), emitted or [], root)
     assert scheduler.add(sequence) is None
     return sequence
 

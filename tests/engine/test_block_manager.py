@@ -6,22 +6,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from berth.engine.block_manager import BlockManager
+from berth.engine.block_manager import MOST_ROOT, BlockManager
 
 
-def publish_all(blocks: BlockManager, table: list[int], tokens: list[int]) -> None:
+def publish_all(blocks: BlockManager, table: list[int], tokens: list[int], root: int = 0) -> None:
     """Publish every full block of `tokens`, as a scheduler does once they are computed."""
-    size, chain = blocks.block_size, 0
+    size, chain = blocks.block_size, blocks.chain_after([], root)
     for index in range(len(tokens) // size):
         part = tokens[index * size : (index + 1) * size]
         chain = blocks.publish(table[index], chain, part)
 
 
-def hold(blocks: BlockManager, tokens: list[int]) -> list[int]:
+def hold(blocks: BlockManager, tokens: list[int], root: int = 0) -> list[int]:
     """A table for `tokens`, computed and published."""
-    cached = blocks.lookup(tokens, len(tokens))
+    cached = blocks.lookup(tokens, len(tokens), root)
     table = blocks.allocate(cached, blocks.blocks_for(len(tokens)))
-    publish_all(blocks, table, tokens)
+    publish_all(blocks, table, tokens, root)
     return table
 
 
@@ -79,6 +79,27 @@ def test_the_same_tokens_after_another_prefix_are_not_shared() -> None:
     assert not {*first} & {*second}
     assert blocks.lookup([1, 2, 7, 8], 2) == first
     assert blocks.lookup([3, 4, 7, 8], 2) == second
+
+
+def test_the_same_tokens_under_another_root_are_not_shared() -> None:
+    blocks = BlockManager(8, 2)
+    plain, adapted = hold(blocks, [1, 2, 3, 4]), hold(blocks, [1, 2, 3, 4], root=7)
+    assert not {*plain} & {*adapted}
+    assert blocks.lookup([1, 2, 3, 4], 2) == plain
+    assert blocks.lookup([1, 2, 3, 4], 2, 7) == adapted
+    assert blocks.lookup([1, 2, 3, 4], 2, 8) == []
+    assert hold(blocks, [1, 2, 3, 4], root=7) == adapted
+
+
+@pytest.mark.parametrize("contents", [1, 5])
+def test_a_root_is_never_taken_for_a_contents_number(contents: int) -> None:
+    """Contents count from 1 too: the second block of one must not be another root's first."""
+    blocks = BlockManager(16, 1)
+    hold(blocks, list(range(10, 10 + contents)))
+    hold(blocks, [*range(10, 10 + contents), 99])
+    for root in range(1, 2 * contents + 3):
+        assert blocks.lookup([99], 1, root) == []
+    assert hold(blocks, [5], root=MOST_ROOT) == blocks.lookup([5], 1, MOST_ROOT)
 
 
 def test_a_shared_block_is_free_when_its_last_holder_lets_go() -> None:
@@ -184,15 +205,17 @@ def test_a_found_block_always_holds_exactly_that_prefix(data: st.DataObject) -> 
     blocks = BlockManager(data.draw(st.integers(1, 7)), size)
     prompts = st.lists(st.integers(0, 1), min_size=1, max_size=5 * size)
     tables: list[list[int]] = []
-    content: dict[int, tuple[int, ...]] = {}  # what each block was last filled with
+    # What each block was last filled with, after the root under which it was.
+    content: dict[int, tuple[int, ...]] = {}
     for _ in range(data.draw(st.integers(1, 25))):
         victim: int = data.draw(st.integers(0, 7))
         if victim < len(tables):
             blocks.free(tables.pop(victim))
         tokens: list[int] = data.draw(prompts)
-        found = blocks.lookup(tokens, len(tokens))
+        root: int = data.draw(st.sampled_from([0, 0, 1, 2, MOST_ROOT]))
+        found = blocks.lookup(tokens, len(tokens), root)
         for index, block in enumerate(found):
-            assert content[block] == tuple(tokens[: (index + 1) * size])
+            assert content[block] == (root, *tokens[: (index + 1) * size])
         total = blocks.blocks_for(len(tokens))
         room = blocks.room_after(found, total)
         if room < 0:
@@ -201,8 +224,8 @@ def test_a_found_block_always_holds_exactly_that_prefix(data: st.DataObject) -> 
         assert blocks.free_blocks == room
         assert len({*table}) == total
         for index in range(len(found), total):
-            content[table[index]] = tuple(tokens[: (index + 1) * size])
-        publish_all(blocks, table, tokens)
+            content[table[index]] = (root, *tokens[: (index + 1) * size])
+        publish_all(blocks, table, tokens, root)
         tables.append(table)
         assert blocks.used_blocks == len({block for held in tables for block in held})
     for table in tables:

@@ -26,6 +26,20 @@ def test_a_known_prefix_is_shared_and_not_computed_again() -> None:
     assert (stats.prefix_queries, stats.prefix_hits) == (21, 8)
 
 
+def test_a_prefix_under_another_root_is_computed_again_and_found_under_its_own() -> None:
+    scheduler = make(block_size=4)
+    plain = add(scheduler, 1, range(10, 20))
+    step(scheduler)
+    adapted = add(scheduler, 2, range(10, 20), root=3)
+    step(scheduler)
+    assert adapted.cached_tokens == 0
+    assert not {*plain.blocks} & {*adapted.blocks}
+    again = add(scheduler, 3, range(10, 20), root=3)
+    step(scheduler)
+    assert again.cached_tokens == 8
+    assert again.blocks[:2] == adapted.blocks[:2]
+
+
 def test_the_last_token_is_computed_in_a_block_of_its_own_even_if_all_is_known() -> None:
     scheduler = make(block_size=4)
     first = add(scheduler, 1, range(10, 18))

@@ -22,7 +22,7 @@ from berth.engine.scheduler import Scheduler, Unschedulable
 from berth.engine.sequence import Sequence, Status
 from berth.protocol.messages import SamplingParams
 
-Prefix = tuple[int, ...]
+Prefix = tuple[int, ...]  # the root, negative, and tokens
 STOP = 3
 TOKENS = st.integers(0, STOP)
 
@@ -40,8 +40,11 @@ class Worker:
         block = self.table[slot, position // self.block_size]
         return block, position % self.block_size
 
-    def run(self, message: bytes) -> list[Prefix]:
-        """Compute one plan. Returns, per entry, the prefix that its last position has seen."""
+    def run(self, message: bytes, roots: list[int]) -> list[Prefix]:
+        """Compute one plan. Returns, per entry, the prefix that its last position has seen.
+
+        `roots`: of each entry's sequence, as an adapter would shape what it computes.
+        """
         plan = msgspec.msgpack.decode(message, type=StepPlan)
         assert plan.step == self.steps + 1
         self.steps = plan.step
@@ -56,17 +59,17 @@ class Worker:
             work.append((slot, start, plan.tokens[offset : offset + count]))
             offset += count
         assert offset == len(plan.tokens)
-        for slot, start, tokens in reversed(work):  # any order must do
-            for position, token in enumerate(tokens, start):
-                before = self.cache[self._cell(slot, position - 1)] if position else ()
+        for (slot, start, tokens), root in reversed(list(zip(work, roots, strict=True))):
+            for position, token in enumerate(tokens, start):  # any order must do
+                before = self.cache[self._cell(slot, position - 1)] if position else (-root,)
                 self.cache[self._cell(slot, position)] = (*before, token)
         seen = []
         for slot, start, tokens in work:  # attention, when all have written
             end = start + len(tokens)
             prefix = self.cache[self._cell(slot, end - 1)]
-            assert len(prefix) == end
+            assert len(prefix) == 1 + end
             for position in range(end):
-                assert self.cache[self._cell(slot, position)] == prefix[: position + 1]
+                assert self.cache[self._cell(slot, position)] == prefix[: position + 2]
             seen.append(prefix)
         written = [
             {self._cell(slot, position)[0] for position in range(start, start + len(tokens))}
@@ -135,11 +138,13 @@ class Engine(RuleBasedStateMachine):
                 prompt_logprobs=data.draw(st.sampled_from([None, None, None, 0])),
             )
             emitted = data.draw(st.sampled_from([[], [], [], [1], [0, 1, 2, 0], [1, STOP]]))
-            self.add_one(prompt, params, emitted)
+            self.add_one(prompt, params, emitted, data.draw(st.sampled_from([0, 0, 1])))
 
-    def add_one(self, prompt: list[int], params: SamplingParams, output: list[int]) -> None:
+    def add_one(
+        self, prompt: list[int], params: SamplingParams, output: list[int], root: int
+    ) -> None:
         self.last_id += 1
-        sequence = Sequence(self.last_id, prompt, params, output)
+        sequence = Sequence(self.last_id, prompt, params, output, root)
         length = min(len(prompt) + params.max_tokens, self.max_model_len)
         impossible = (
             not prompt
@@ -197,14 +202,15 @@ class Engine(RuleBasedStateMachine):
             return
         batch = [self.scheduler.sequence_in(slot) for slot in plan.slots]
         self.check_plan(plan, batch)
-        seen = self.worker.run(msgspec.msgpack.encode(plan))
+        roots = [sequence.root for sequence in batch if sequence]
+        seen = self.worker.run(msgspec.msgpack.encode(plan), roots)
         ends = []
         for entry, sequence in enumerate(batch):
             assert sequence is not None
             expected = self.expected[sequence.request_id]
             tokens = expected.prompt + expected.output
             end = plan.starts[entry] + plan.counts[entry]
-            assert seen[entry] == tuple(tokens[:end])
+            assert seen[entry] == (-sequence.root, *tokens[:end])
             assert (entry in plan.samples) == (end == len(tokens))
             assert plan.logits[entry] >= (entry in plan.samples)
             rows = range(end - plan.logits[entry], end)

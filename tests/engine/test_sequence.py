@@ -72,3 +72,9 @@ def test_prompt_logprobs_are_wanted_once(
 ) -> None:
     params = SamplingParams(max_tokens=4, prompt_logprobs=prompt_logprobs)
     assert Sequence(1, [5, 6, 7], params, emitted).scored == scored
+
+
+@pytest.mark.parametrize("root", [-1, 2**63])
+def test_a_root_that_no_key_can_hold_is_refused(root: int) -> None:
+    with pytest.raises(ValueError, match=rf"root is {root}"):
+        Sequence(1, [5], SamplingParams(max_tokens=4), root=root)

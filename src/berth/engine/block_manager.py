@@ -5,10 +5,11 @@ one of three states: unused; held by one or more sequences; or cold, which is he
 still found by its content. New blocks come from the unused ones, then from the cold ones, least
 recently held first. Every operation on one block takes constant time.
 
-    cached = blocks.lookup(tokens, limit)         # ids of blocks that already hold a prefix
+    cached = blocks.lookup(tokens, limit, root)   # ids of blocks that already hold a prefix
     blocks.room_after(cached, total)              # free blocks left (negative: does not fit)
     table = blocks.allocate(cached, total)        # hold the cached ones, take new ones
     table.append(blocks.append())                 # one more, when free_blocks allows
+    chain = blocks.chain_after(cached, root)      # the content number of the last of them
     chain = blocks.publish(block, chain, tokens)  # its KV is computed: let others find it
     blocks.free(table)
 
@@ -16,6 +17,12 @@ A full block's content is the tokens of its positions after the content of the b
 It is compared exactly, not by a hash: a published content gets a number that is never used again
 (its `chain`), and the key of the next block is the bytes of that number and of its own tokens. So
 two prompts never share by accident, and a key costs 8 bytes per token whatever the prefix's length.
+
+A sequence's KV can depend on more than its token ids: an adapter's weights, the content of an
+image. Such a sequence has a `root`, a number that stands for all of it; its first block's key
+begins with that number, and so every key after it differs. Equal ids under different roots share
+nothing; root 0 is a sequence of token ids alone.
+
 Where a block is evicted before its successors these can no longer be found (they turn cold and are
 evicted in their turn); freeing a table back to front makes that rare.
 """
@@ -25,6 +32,8 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from collections.abc import Sequence as Tokens
+
+MOST_ROOT = 2**63 - 1  # a key holds the root in 8 bytes
 
 
 class BlockManager:
@@ -44,7 +53,9 @@ class BlockManager:
         self._references = [0] * num_blocks
         self._published: dict[bytes, int] = {}
         self._keys: list[bytes | None] = [None] * num_blocks
-        self._chains = [0] * num_blocks  # 0: not published; also the chain before a first block
+        # Published contents count from 1; 0: not published. A root is the chain before a first
+        # block: 0 or less, so that it equals no content's number.
+        self._chains = [0] * num_blocks
         self._last_chain = 0
         self._pack = struct.Struct(f"={block_size + 1}q").pack
 
@@ -62,8 +73,10 @@ class BlockManager:
         """How many blocks this many positions take."""
         return -(-positions // self.block_size)
 
-    def lookup(self, tokens: Tokens[int], limit: int) -> list[int]:
+    def lookup(self, tokens: Tokens[int], limit: int, root: int = 0) -> list[int]:
         """The blocks that hold the longest known prefix of `tokens`, at most `limit` of them.
+
+        Only what was published from the same `root` (0 … MOST_ROOT) is found.
 
         Nothing is held by it: the answer is good until the next allocate or append.
         """
@@ -71,7 +84,7 @@ class BlockManager:
         if not self.prefix_caching:
             return found
         size, pack, published = self.block_size, self._pack, self._published
-        chain = 0
+        chain = -root
         for start in range(0, min(limit, len(tokens) // size) * size, size):
             block = published.get(pack(chain, *tokens[start : start + size]))
             if block is None:
@@ -80,9 +93,9 @@ class BlockManager:
             chain = self._chains[block]
         return found
 
-    def chain_of(self, block: int) -> int:
-        """The content number of a published block, for `publish` of the block after it."""
-        return self._chains[block]
+    def chain_after(self, cached: list[int], root: int = 0) -> int:
+        """What `publish` wants for the block after `cached`, which `lookup` found from `root`."""
+        return self._chains[cached[-1]] if cached else -root
 
     def room_after(self, cached: list[int], total: int) -> int:
         """Free blocks that allocate(cached, total) would leave; negative where it cannot."""
@@ -117,8 +130,8 @@ class BlockManager:
     def publish(self, block: int, chain: int, tokens: Tokens[int]) -> int:
         """Let others find `block`, whose positions hold the KV of exactly these tokens.
 
-        `chain` is what publish returned for the block before it, 0 for a first block. Where an
-        equal block is published already, that one stays and this one remains private.
+        `chain` is what publish returned for the block before it, or what chain_after says. Where
+        an equal block is published already, that one stays and this one remains private.
 
         Returns: the content's number, for the next block.
         """

@@ -304,12 +304,13 @@ class Scheduler:
         reusable = length - 1
         if sequence.scored < sequence.num_prompt:
             reusable = min(reusable, sequence.scored)
-        cached = blocks.lookup(sequence.tokens, reusable // blocks.block_size)
+        limit = reusable // blocks.block_size
+        cached = blocks.lookup(sequence.tokens, limit, sequence.root)
         if blocks.room_after(cached, total) < len(self._running):  # one each, to grow
             return False
         sequence.blocks = blocks.allocate(cached, total)
         sequence.num_published = len(cached)
-        sequence.chain = blocks.chain_of(cached[-1]) if cached else 0
+        sequence.chain = blocks.chain_after(cached, sequence.root)
         sequence.num_computed = len(cached) * blocks.block_size
         if blocks.prefix_caching and not sequence.preemptions:
             sequence.cached_tokens = min(sequence.num_computed, sequence.num_prompt)

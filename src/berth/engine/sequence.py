@@ -1,6 +1,6 @@
 """One request as the engine sees it: its tokens, how far they are computed, where they lie.
 
-`Sequence(request_id, prompt, params, emitted)`; the scheduler fills in the rest. A replayed
+`Sequence(request_id, prompt, params, emitted, root)`; the scheduler fills in the rest. A replayed
 request's `emitted` tokens are output tokens from the start: they are computed with the prompt and
 never sampled again, and output positions go on counting after them.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 
+from berth.engine.block_manager import MOST_ROOT
 from berth.protocol.messages import FinishReason, SamplingParams
 
 NO_SLOT = -1
@@ -36,6 +37,7 @@ class Sequence:
         "params",
         "preemptions",
         "request_id",
+        "root",
         "scored",
         "slot",
         "status",
@@ -48,8 +50,16 @@ class Sequence:
         prompt: Iterable[int],
         params: SamplingParams,
         emitted: Iterable[int] = (),
+        root: int = 0,
     ) -> None:
+        """`root` stands for what its KV depends on beside its token ids (an adapter, the content of
+        an image): only sequences of one root share blocks. Raises ValueError where it is not
+        between 0 and MOST_ROOT.
+        """
+        if not 0 <= root <= MOST_ROOT:
+            raise ValueError(f"root is {root}; it must be between 0 and {MOST_ROOT}")
         self.request_id = request_id
+        self.root = root
         self.params = params
         self.tokens: list[int] = list(prompt)  # prompt, then output
         self.num_prompt = len(self.tokens)
