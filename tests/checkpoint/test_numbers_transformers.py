@@ -48,6 +48,9 @@ EXPERTS = {
     "moe_intermediate_size": 20,
     "shared_expert_intermediate_size": 24,
 }
+GPT = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 64}
+NEO = [[["global", "local"], 2]]
+MAMBA2 = {"num_heads": 8, "head_dim": 8, "state_size": 6, "n_groups": 2}
 SIGLIP = {
     "model_type": "siglip_vision_model",
     "hidden_size": 16,
@@ -134,6 +137,29 @@ CASES = [
         moe_intermediate_size=20,
     ),
     small("FalconForCausalLM"),
+    small("GPT2LMHeadModel", GPT),
+    small("GPT2LMHeadModel", GPT, n_inner=40),
+    small("OpenAIGPTLMHeadModel", GPT),
+    small("GPTBigCodeForCausalLM", GPT),
+    small("GPTBigCodeForCausalLM", GPT, multi_query=False),
+    small("GPTJForCausalLM", GPT, rotary_dim=4),
+    small("GPTNeoForCausalLM", num_layers=4, num_heads=4, attention_types=NEO),
+    small("GPTNeoXForCausalLM"),
+    small("GPTNeoXForCausalLM", attention_bias=False),
+    small("StableLmForCausalLM"),
+    small("StableLmForCausalLM", use_qkv_bias=True, use_parallel_residual=True),
+    small("OPTForCausalLM", ffn_dim=40, word_embed_proj_dim=32),
+    small("OPTForCausalLM", ffn_dim=40, word_embed_proj_dim=32, do_layer_norm_before=False),
+    small("OPTForCausalLM", ffn_dim=40, word_embed_proj_dim=32, enable_bias=False),
+    small("BloomForCausalLM", n_layer=4, n_head=4),
+    small("MptForCausalLM", d_model=32, n_layers=4, n_heads=4),
+    small("Starcoder2ForCausalLM"),
+    small("Starcoder2ForCausalLM", use_bias=False, tie_word_embeddings=False),
+    small("PhiForCausalLM"),
+    small("MambaForCausalLM", state_size=6),
+    small("MambaForCausalLM", state_size=6, use_bias=True, use_conv_bias=False),
+    small("Mamba2ForCausalLM", MAMBA2),
+    small("Mamba2ForCausalLM", MAMBA2, use_bias=True, tie_word_embeddings=True),
     small("FalconForCausalLM", alibi=True, bias=True, multi_query=False, parallel_attn=False),
     small("FalconForCausalLM", new_decoder_architecture=True, num_kv_heads=2),
     small(

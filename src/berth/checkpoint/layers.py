@@ -100,7 +100,7 @@ class LinearAttention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateSpace:
-    """Mamba 2: a state of fixed size."""
+    """Mamba 2, or with a `rank` Mamba: a state of fixed size."""
 
     heads: int
     head_dim: int
@@ -109,6 +109,7 @@ class StateSpace:
     conv_kernel: int
     conv_bias: bool = True
     bias: bool = False
+    rank: int | None = None  # of the time steps: the first Mamba's, whose tensors are others
 
     @property
     def inner(self) -> int:

@@ -92,7 +92,7 @@ def sizes_of(fields: Fields) -> ModelNumbers:
         return with_tower(name, fields, sizes_of)
     if (known := by_class().get(name)) is None:
         raise UnknownArchitecture(name)
-    return known.sizes(name, fields)
+    return known.sizes(known.name, fields)
 
 
 def class_of(fields: Fields) -> str:

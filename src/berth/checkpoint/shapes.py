@@ -23,7 +23,7 @@ def decoder(
     name: str,
     fields: Fields,
     mixer: Callable[[int], Mixer],
-    part: Callable[[int], FeedForward],
+    part: Callable[[int], FeedForward | None],
     *,
     tied: bool = False,
     norms: int = 2,
@@ -32,13 +32,14 @@ def decoder(
 ) -> ModelNumbers:
     """A decoder, `mixer` and `part` by layer; `tied` and `context` where the file is silent."""
     quantization = fields.nested("quantization_config")
+    count = fields.whole("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     return ModelNumbers(
         architecture=name,
-        hidden=fields.whole("hidden_size", "n_embed", "d_model"),
+        hidden=fields.whole("hidden_size", "n_embed", "n_embd", "d_model"),
         vocab=fields.whole("vocab_size"),
         layers=tuple(
             Layer(mixer=mixer(index), feed_forward=part(index), norms=norms)
-            for index in range(fields.whole("num_hidden_layers", "n_layer"))
+            for index in range(count)
         ),
         context=context_of(fields, context),
         tied=fields.flag("tie_word_embeddings", tied),
@@ -98,6 +99,13 @@ def softmax(fields: Fields, *, kv_heads: int | None = None, **more: Any) -> Atte
         dim = hidden // heads
     kv = fields.whole("num_key_value_heads", default=default)
     return Attention(heads=heads, kv_heads=kv, head_dim=dim, **more)
+
+
+def every_head(fields: Fields, **more: Any) -> Attention:
+    """Attention that keeps keys and values of every head, whatever num_key_value_heads says."""
+    heads = fields.whole("num_attention_heads", "n_head", "n_heads")
+    hidden = fields.whole("hidden_size", "n_embed", "n_embd", "d_model")
+    return Attention(heads=heads, kv_heads=heads, head_dim=max(hidden // heads, 1), **more)
 
 
 def latent(fields: Fields, **more: Any) -> LatentAttention:

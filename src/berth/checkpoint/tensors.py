@@ -169,7 +169,23 @@ def _linear(part: _Part, a: LinearAttention, hidden: int) -> Iterator[Tensor]:
     yield from part.row("o", hidden, values, a.value_heads, False)
 
 
+def _first_state_space(part: _Part, s: StateSpace, hidden: int, rank: int) -> Iterator[Tensor]:
+    """Mamba's: no engine splits it."""
+    yield from part.whole("in", 2 * s.inner, hidden, s.bias)
+    yield part.vector("conv", s.inner * s.conv_kernel)
+    if s.conv_bias:
+        yield part.vector("conv_bias", s.inner)
+    yield from part.whole("x", rank + 2 * s.state, s.inner)
+    yield from part.whole("dt", s.inner, rank, bias=True)
+    yield part.vector("a_log", s.inner * s.state)
+    yield part.vector("d", s.inner)
+    yield from part.whole("out", hidden, s.inner, s.bias)
+
+
 def _state_space(part: _Part, s: StateSpace, hidden: int) -> Iterator[Tensor]:
+    if s.rank is not None:
+        yield from _first_state_space(part, s, hidden, s.rank)
+        return
     into = s.inner + s.channels + s.heads  # gate, what is convolved, time steps
     yield from part.column("in", into, hidden, s.groups, s.bias)
     yield part.vector("conv", s.channels * s.conv_kernel, s.groups)

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from berth.checkpoint.choose import engine_for
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.folder import describe
+from berth.checkpoint.layout import folder_layout
 from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
 from berth.cli.ends import modules_of
 from berth.cli.refused import refuse
@@ -410,7 +411,7 @@ def _service(serving: ServingConfig, metrics: Metrics) -> ModelService | TwoEngi
     if (
         engine.engine != "native"
         or serving.launch.nnodes > 1
-        or not (Path(engine.model) / "config.json").is_file()
+        or folder_layout(Path(engine.model)) != "hf"
         or importlib.util.find_spec("transformers") is None
     ):
         return ModelService(serving, metrics)

@@ -1,4 +1,4 @@
-"""Phi-3 and Phi-4."""
+"""Phi-1 and Phi-2, and Phi-3 and Phi-4, which are others."""
 
 from __future__ import annotations
 
@@ -21,4 +21,23 @@ def _phi3_window(fields: Fields) -> int | None:
     return window if window is not None and window < length else None
 
 
-ARCHITECTURES = (Architecture(name="Phi3ForCausalLM", types=("phi3",), sizes=phi3),)
+def phi(name: str, fields: Fields) -> ModelNumbers:
+    mixer = softmax(fields, qkv_bias=True, out_bias=True)
+    part = Mlp(intermediate=fields.whole("intermediate_size"), gated=False, bias=True)
+    return decoder(
+        name,
+        fields,
+        lambda _: mixer,
+        lambda _: part,
+        norms=1,
+        context=2048,
+        norm_bias=True,
+        head_bias=True,
+        missing=("norms of queries and keys",) if fields.flag("qk_layernorm", False) else (),
+    )
+
+
+ARCHITECTURES = (
+    Architecture(name="Phi3ForCausalLM", types=("phi3",), sizes=phi3),
+    Architecture(name="PhiForCausalLM", types=("phi",), sizes=phi),
+)
