@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from berth.checkpoint import purpose, quantised
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.index import INDEX, own_weights, stored_files
-from berth.checkpoint.purpose import complaint
 
 Layout = Literal["hf", "meta"]
 
@@ -23,6 +23,8 @@ _DESCRIPTIONS = (
     "config.json", "generation_config.json", INDEX, "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
+# What wrote down its method beside config.json, before transformers had a key for it there.
+_PACKED_BY = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _FOREIGN = {
     ".h5": "TensorFlow's format", ".msgpack": "Flax's format", ".onnx": "ONNX's format",
@@ -31,10 +33,14 @@ _FOREIGN = {
 }  # fmt: skip
 
 
-def folder_layout(folder: Path) -> Layout:
+def folder_layout(folder: Path, *, served: bool = True) -> Layout:
     """Whether `folder` is Hugging Face's (config.json, *.safetensors) or Meta's (params.json,
     consolidated.NN.pth). If it is both, the one whose weights are there; if both are, Hugging
     Face's.
+
+    Args:
+        served: whether a model is meant that Berth's engines can serve; else any is good whose
+            files can be read.
 
     Raises:
         ConfigError: neither, or its files or its description say that no engine serves it.
@@ -55,18 +61,30 @@ def folder_layout(folder: Path) -> Layout:
         _refuse_unreadable(folder / name)
     for name in stored_files(folder) if layout == "hf" else _consolidated(names):
         _refuse_unreadable(folder / name)
-    if layout == "hf":
-        if _is_adapted(names):
-            raise ConfigError(
-                f"{folder.name} holds a model and an adapter for one (adapter_config.json), which "
-                "would have to be applied to it; move the files adapter_* away to serve the model "
-                "as it is"
-            )
-        config = _config(folder)
-        sentence = None if config is None else complaint(config, _is_sentence_model(folder, names))
-        if sentence is not None:
-            raise ConfigError(f"{folder.name} {sentence}")
+    if layout == "hf" and served:
+        _refuse_unserved(folder, names)
     return layout
+
+
+def _refuse_unserved(folder: Path, names: Sequence[str]) -> None:
+    """Raises ConfigError for what is no model of text, or is packed in a way that is not read."""
+    if _is_adapted(names):
+        raise ConfigError(
+            f"{folder.name} holds a model and an adapter for one (adapter_config.json), which "
+            "would have to be applied to it; move the files adapter_* away to serve the model "
+            "as it is"
+        )
+    config = _object(folder / "config.json")
+    if config is None:  # what is wrong with it, its reader says
+        return
+    if quantised.method_of(config) is None:
+        for name, method in _PACKED_BY.items():
+            if name in names:
+                config = {**config, "quantization_config": {"quant_method": method}}
+    sentence = purpose.complaint(config, _is_sentence_model(folder, names))
+    sentence = sentence or quantised.complaint(config)
+    if sentence is not None:
+        raise ConfigError(f"{folder.name} {sentence}")
 
 
 def is_pointer(path: Path) -> bool:
@@ -201,11 +219,6 @@ def _refuse_unreadable(path: Path) -> None:
         raise ConfigError(
             f"{path} is a pointer of git-lfs and not the file itself; run git lfs pull in its clone"
         )
-
-
-def _config(folder: Path) -> dict[str, Any] | None:
-    """config.json; None if it is no JSON object, which its reader says in its own words."""
-    return _object(folder / "config.json")
 
 
 def _adapted_base(folder: Path) -> str | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from berth.checkpoint.text_types import TEXT_TYPES
+
 # model_types that see or hear, and that AutoModelForCausalLM of transformers 5.23 loads all the
 # same, for text. A test holds this to its table.
 _ALSO_TEXT = frozenset(
     {
         "dots3_note", "emu3", "fuyu", "gemma3", "gemma3n", "gemma4", "gemma4_unified", "git",
-        "got_ocr2", "llama4", "mllama", "qwen3_5", "qwen3_5_moe", "qwen4_exp",
+        "got_ocr2", "llama4", "mllama", "phi4_multimodal", "qwen3_5", "qwen3_5_moe", "qwen4_exp",
     }
 )  # fmt: skip
 # Families whose plain class is an encoder, and which transformers could load as a decoder.
@@ -40,6 +42,8 @@ _TWO_PARTS = frozenset(
         "prophetnet", "switch_transformers", "t5", "t5gemma", "umt5",
     }
 )  # fmt: skip
+_WRITES = ("ForCausalLM", "LMHeadModel", "GenerationDecoder", "WithLMHead", "WithLMHeadModel")
+_OTHER = ("ForConditionalGeneration", "ForMaskedLM", "ForPreTraining")
 _SEES = ("vision_config", "visual", "vision_tower", "mm_vision_tower", "img_processor")
 _HEARS = ("audio_config", "audio_encoder_config", "encoder_audio_config")
 
@@ -76,9 +80,17 @@ def complaint(config: Mapping[str, Any], sentence_model: bool = False) -> str | 
         return f"sees images{named}, and no engine of Berth loads it{_TEXT_ALONE}"
     if kind not in _ALSO_TEXT and any(config.get(key) for key in _HEARS):
         return f"hears{named}, and no engine of Berth loads it{_TEXT_ALONE}"
-    if kind in _TWO_PARTS or config.get("is_encoder_decoder") is True:
+    writes = any(name.endswith(_WRITES) for name in classes)
+    if config.get("is_encoder_decoder") is True or (kind in _TWO_PARTS and not writes):
         return (
             f"is an encoder with a decoder{named}, and Berth serves decoders alone; serve a model "
+            "whose architecture ends in ForCausalLM"
+        )
+    # A base class of a known kind (LlamaModel) may be all that a model of text was saved from.
+    base = kind in TEXT_TYPES and not classes[0].endswith(_OTHER) if classes else True
+    if not writes and not base and kind not in _ALSO_TEXT:
+        return (
+            f"is of another kind than the models of text that Berth serves{named}; serve a model "
             "whose architecture ends in ForCausalLM"
         )
     return None
@@ -99,6 +111,4 @@ def _brings_code(config: Mapping[str, Any]) -> bool:
 
 
 def _is_decoder(config: Mapping[str, Any], classes: list[str]) -> bool:
-    return config.get("is_decoder") is True or any(
-        name.endswith(("ForCausalLM", "LMHeadModel", "GenerationDecoder")) for name in classes
-    )
+    return config.get("is_decoder") is True or any(name.endswith(_WRITES) for name in classes)

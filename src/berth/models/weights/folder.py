@@ -34,7 +34,7 @@ def open_weight_files(folder: str | Path) -> Sequence[TensorFile]:
     Raises: as `open_weights`.
     """
     folder = Path(folder)
-    if folder_layout(folder) == "meta":
+    if folder_layout(folder, served=False) == "meta":
         return MetaSource(folder).files
     return list(open_files(folder, expected_tensor(folder))[0].values())
 
