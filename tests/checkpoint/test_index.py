@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.index import INDEX, stored_files, weight_map
 
 

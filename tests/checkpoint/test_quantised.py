@@ -9,7 +9,7 @@ import pytest
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
 from berth.checkpoint import quantised
-from berth.checkpoint.config import ConfigError
+from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.layout import folder_layout
 
 

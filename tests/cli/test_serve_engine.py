@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 from berth.cli import serve as command
 from berth.protocol.config import EngineConfig
@@ -19,6 +21,7 @@ from serving.tiny_model import hugging_face_folder
 def folder(tmp_path: Path) -> Path:
     path = hugging_face_folder(tmp_path / "model")
     (path / "config.json").write_text(json.dumps({"architectures": ["GPT2LMHeadModel"]}))
+    save_file({"wte.weight": torch.zeros(1)}, path / "model.safetensors")
     return path
 
 

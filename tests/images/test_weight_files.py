@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from berth.images.weight_files import WeightsMissing, check_weights
+from berth.images.weight_files import WeightsMissing, check_weights, needed_names
 from berth.presets.catalogue import Preset, load_presets
 from images.checkout import PARAMETERS, Checkout, make_checkout, write_huggingface, write_meta
 
@@ -119,10 +121,16 @@ def test_what_is_missing_of_hugging_faces_files_is_named(
         check_weights(folder, preset)
 
 
-def test_a_part_of_the_weights_is_told_by_its_size(tmp_path: Path, preset: Preset) -> None:
-    folder = write_huggingface(tmp_path / "weights", shards=2)
+def keep_one_of(folder: Path) -> None:
+    """Half of a model, as if it were all of it."""
     (folder / "model.safetensors.index.json").unlink()
     (folder / "model-00002-of-00002.safetensors").unlink()
+    (folder / "model-00001-of-00002.safetensors").rename(folder / "model.safetensors")
+
+
+def test_a_part_of_the_weights_is_told_by_its_size(tmp_path: Path, preset: Preset) -> None:
+    folder = write_huggingface(tmp_path / "weights", shards=2)
+    keep_one_of(folder)
     with pytest.raises(
         WeightsMissing, match=r"are 153 KiB, and those of llama-2-7b-chat are 305 KiB"
     ):
@@ -141,9 +149,31 @@ def test_another_models_weights_are_refused(tmp_path: Path, preset: Preset) -> N
 
 def test_quantised_weights_may_be_smaller(tmp_path: Path, preset: Preset) -> None:
     folder = write_huggingface(tmp_path / "w", 2, quantization_config={"quant_method": "gptq"})
-    (folder / "model.safetensors.index.json").unlink()
-    (folder / "model-00002-of-00002.safetensors").unlink()
-    assert check_weights(folder, preset).names == ("model-00001-of-00002.safetensors",)
+    keep_one_of(folder)
+    assert check_weights(folder, preset).names == ("model.safetensors",)
+
+
+def test_what_the_index_names_goes_into_the_image_and_nothing_beside_it(
+    tmp_path: Path, preset: Preset
+) -> None:
+    folder = write_huggingface(tmp_path / "w", shards=2)
+    index = folder / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    (folder / "model-00002-of-00002.safetensors").rename(folder / "mtp.safetensors")
+    renamed = {"model-00002-of-00002.safetensors": "./mtp.safetensors"}
+    content["weight_map"] = {t: renamed.get(f, f) for t, f in content["weight_map"].items()}
+    index.write_text(json.dumps(content))
+    shutil.copy(folder / "mtp.safetensors", folder / "model.fp16-00002-of-00002.safetensors")
+    found = check_weights(folder, preset)
+    assert found.names == ("model-00001-of-00002.safetensors", "mtp.safetensors")
+    assert {"mtp.safetensors", index.name, "tokenizer.json"} <= set(needed_names(folder))
+    assert "model.fp16-00002-of-00002.safetensors" not in needed_names(folder)
+
+
+def test_of_two_layouts_the_one_whose_weights_are_there(tmp_path: Path, preset: Preset) -> None:
+    folder = write_meta(tmp_path / "w", shards=2)
+    (folder / "config.json").write_text("{}")
+    assert check_weights(folder, preset).names == ("consolidated.00.pth", "consolidated.01.pth")
 
 
 def test_a_folder_of_something_else_is_described(tmp_path: Path, preset: Preset) -> None:

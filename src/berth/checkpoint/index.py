@@ -58,6 +58,13 @@ def own_weights(names: Sequence[str]) -> list[str]:
     ]
 
 
+def indexed_in(folder: Path) -> dict[str, str]:
+    """The index, if it counts; empty if not. Raises ConfigError."""
+    if (folder / SINGLE).exists() or not (folder / INDEX).is_file():
+        return {}
+    return weight_map(folder)
+
+
 def weight_map(folder: Path) -> dict[str, str]:
     """The index of a folder: each tensor's file, relative to the folder ("./x" is "x").
 

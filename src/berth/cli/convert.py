@@ -27,6 +27,8 @@ def convert(source: Path, target: Path, shards: int) -> None:
             convert_meta_to_hf(source, target)
         else:
             convert_hf_to_meta(source, target, shards=shards)
-    except (ConfigError, WeightError, ValueError, OSError) as error:
+    except ConfigError as error:  # what the folder alone tells
+        raise click.UsageError(str(error)) from error
+    except (WeightError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"written to {target}")

@@ -1,36 +1,49 @@
 """What a model's folder alone says against serving it, asked before anything is started.
 
-Names, lengths and headers, as the native engine would read them; no torch, and no tensor. What only
-the tensors tell (a shape that is another one's) the engine says when it opens them.
+Names, lengths and headers, as the engines read them; no torch. What only the tensors tell (Meta's
+shapes, the checksums) the engine says when it opens them.
 """
 
 from __future__ import annotations
 
-import json
-import posixpath
+from dataclasses import dataclass
 from pathlib import Path
 
+from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.folder import load_config
-from berth.checkpoint.layout import folder_layout
+from berth.checkpoint.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
+from berth.checkpoint.index import indexed_in, stored_files
+from berth.checkpoint.layout import POINTER, folder_layout
 from berth.images.weight_files import WeightsMissing, whole_safetensors
+from berth.models.weights.binding import bind, complaint, is_harmless, refuse_unlike
+from berth.models.weights.digests import DigestError, spans
+from berth.models.weights.names import tensor_shapes
 from berth.models.weights.pth_torn import first_torn
+from berth.models.weights.source import WeightError
+from berth.protocol.config import EngineKind
 
-_INDEX = "model.safetensors.index.json"
-_POINTER = b"version https://git-lfs"
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def refuse(folder: Path, degree: int) -> None:
-    """Raise what is wrong with the folder, or with this number of ranks for its model.
+def refuse(folder: Path, kind: EngineKind, degree: int) -> None:
+    """Raise what is wrong with the folder for this engine, or with this number of ranks.
 
     Raises:
         ConfigError: its description is missing, malformed or of a model that is not known, or it
             cannot be divided so.
-        WeightsMissing: a file of its weights is missing, truncated or not the file itself.
+        WeightsMissing: a file of its weights is missing, truncated or not the file itself, or a
+            tensor is missing, of another shape, or of no use to the model.
     """
     layout = folder_layout(folder)
-    load_config(folder).require_degree(degree)
+    if kind == "native":
+        load_config(folder).require_degree(degree)
     for file in _safetensors(folder) if layout == "hf" else _consolidated(folder):
         whole(file)
+    if kind == "native" and layout == "hf":
+        try:
+            _refuse_tensors(folder, load_config(folder))
+        except WeightError as error:
+            raise WeightsMissing(str(error)) from error
 
 
 def _consolidated(folder: Path) -> list[Path]:
@@ -41,27 +54,20 @@ def _consolidated(folder: Path) -> list[Path]:
 
 
 def _safetensors(folder: Path) -> list[Path]:
-    here = {file.name: file for file in sorted(folder.glob("*.safetensors"))}
-    index = folder / _INDEX
-    if index.is_file() and "model.safetensors" not in here:
-        try:
-            named = set(json.loads(index.read_bytes())["weight_map"].values())
-            paths = {posixpath.normpath(name) for name in named}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return list(here.values())  # what is wrong with it, the engine's reader says
-        if missing := sorted(name for name in paths if not (folder / name).is_file()):
-            raise WeightsMissing(f"{folder} lacks {', '.join(missing)}, which {_INDEX} names")
-        return [folder / name for name in sorted(paths)]
-    if not here:
+    found = stored_files(folder)
+    if not found:
         raise WeightsMissing(f"{folder} has config.json and no weights: no *.safetensors is there")
-    return [file for name, file in here.items() if not name.startswith("consolidated")]
+    return [folder / name for name in found]
 
 
 def whole(file: Path) -> None:
     """Raises WeightsMissing where a file of weights is truncated, or not the file itself."""
-    with file.open("rb") as content:
-        begins = content.read(len(_POINTER))
-    if begins == _POINTER:
+    try:
+        with file.open("rb") as content:
+            begins = content.read(len(POINTER))
+    except OSError as error:
+        raise WeightsMissing(f"{file} cannot be read: {error.strerror}") from error
+    if begins == POINTER:
         raise WeightsMissing(
             f"{file} is a pointer of git-lfs and not the file itself; run git lfs pull in its clone"
         )
@@ -72,3 +78,50 @@ def whole(file: Path) -> None:
     elif (torn := first_torn(file)) is not None:
         where = f"{torn.tensor} in {file}" if torn.tensor else str(file)
         raise WeightsMissing(f"{where}: {torn.reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def _refuse_tensors(folder: Path, config: ModelConfig) -> None:
+    """As the native engine's reader does, by the headers alone. Raises WeightError."""
+    stored: dict[str, _Tensor] = {}
+    where: dict[str, str] = {}
+    indexed = indexed_in(folder)
+    for file in stored_files(folder):
+        for name, tensor in _header(folder / file).items():
+            if name not in where or indexed.get(name) == file:
+                stored[name], where[name] = tensor, file
+    names = bind(where, config)
+    refuse_unlike(config, names, stored, where, tensor_shapes(config), indexed)
+    used = set(names.values())
+    for name, file in where.items():
+        if name not in used and not is_harmless(name) and not _is_zero_bias(folder / file, name):
+            raise WeightError(name, file, complaint(name, config))
+
+
+def _header(file: Path) -> dict[str, _Tensor]:
+    try:
+        with file.open("rb") as content:
+            length = header_length(content.read(LENGTH_BYTES))
+            tensors = parse_header(content.read(length))
+    except (OSError, HeaderError) as error:
+        raise WeightError("", file.name, str(error)) from error
+    return {t.name: _Tensor(t.shape, _DTYPES.get(t.dtype, t.dtype)) for t in tensors}
+
+
+def _is_zero_bias(file: Path, name: str) -> bool:
+    """As `files.is_zero_bias`, without torch: a zero is zero bytes in every number format."""
+    if not name.endswith(".bias"):
+        return False
+    try:
+        start, parts = spans(file)
+        begin, end = parts[name]
+        with file.open("rb") as content:
+            content.seek(start + begin)
+            return not any(content.read(end - begin))
+    except (OSError, DigestError) as error:
+        raise WeightError(name, file.name, f"it cannot be read: {error}") from error

@@ -296,8 +296,7 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
     kind = _engine_kind(found.path, options)
     _require(kind)
     degree = _degree(found.path, kind, options)
-    if kind == "native":
-        refuse(found.path, degree)
+    refuse(found.path, kind, degree)
     address, port = _endpoint(options["rdzv_endpoint"])
     launch = LaunchConfig(
         nnodes=options["nnodes"],

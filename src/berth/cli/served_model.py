@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from berth.checkpoint.layout import folder_layout
 from berth.models.weights.digests import NAME as DIGESTS
 from berth.presets.catalogue import Preset, PresetError, find_preset
 from berth.presets.resolve import ResolvedModel, locate, resolve_model
@@ -24,6 +25,7 @@ def find_model(model: str | None, weights: str | None) -> ResolvedModel:
 
     Raises:
         PresetError, PullError: no such model, or it cannot be had.
+        ConfigError: it is a file.
         ValueError: no engine reads what was found, or nothing was.
     """
     if weights is None:
@@ -68,6 +70,8 @@ def _described(name: str) -> Preset | None:
 
 
 def _resolved(model: str) -> ResolvedModel:
+    if Path(model).is_file():
+        folder_layout(Path(model))  # says what a file is no folder of
     if not Path(model).exists():
         preset, _ = locate(model)
         if preset is not None and preset.engine == "none":

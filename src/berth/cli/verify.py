@@ -31,7 +31,7 @@ def verify(model: str, write: bool, as_json: bool) -> None:
     MODEL is a folder of weights, or what is on this machine under a preset's name or a hub id.
     Known are the checksums in Meta's files, berth-digests.json, FILE.sha256, SHA256SUMS,
     checklist.chk, and the names of Hugging Face's cache. `berth serve` does the same each time it
-    loads (--verify). Exit status 1: something is damaged.
+    loads (--verify). Exit status 1: something is damaged; 2: the folder holds no model's files.
     """
     from berth.checkpoint.errors import ConfigError
     from berth.models.weights.digests import NAME, DigestError, write_digests
@@ -47,7 +47,9 @@ def verify(model: str, write: bool, as_json: bool) -> None:
         if write and not damaged:
             beside = [path.name for path in folder.iterdir() if _describes(path)]
             write_digests(folder, [*(file.path.name for file in files), *beside])
-    except (ConfigError, WeightError, DigestError, OSError) as error:
+    except ConfigError as error:  # what the folder alone tells
+        raise click.UsageError(str(error)) from error
+    except (WeightError, DigestError, OSError) as error:
         raise click.ClickException(str(error)) from error
     lines = _lines(files, checks)
     if as_json:

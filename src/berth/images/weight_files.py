@@ -16,6 +16,8 @@ from typing import Any
 
 from berth.checkpoint.errors import CheckpointError, ConfigError
 from berth.checkpoint.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
+from berth.checkpoint.index import INDEX, own_weights, stored_files
+from berth.checkpoint.layout import folder_layout
 from berth.checkpoint.numbers import from_config_json
 from berth.fit.units import human
 from berth.images.recipe import expected_bytes
@@ -24,7 +26,6 @@ from berth.presets.catalogue import Preset
 from berth.presets.hub_files import HubFile, PullError, needed_files
 
 _META = re.compile(r"consolidated\.(\d+)\.pth")
-_INDEX = "model.safetensors.index.json"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 # Files may be this much smaller than the parameters that the makers state, which are rounded.
 _ROUNDING = 0.99
@@ -53,9 +54,11 @@ def check_weights(folder: Path, preset: Preset) -> WeightFiles:
     if not folder.is_dir():
         raise WeightsMissing(f"there is no folder {folder} with the weights of {preset.name}")
     present = sorted(path.name for path in folder.iterdir() if path.is_file())
-    if (folder / "config.json").is_file() and _has_tensors(present):
-        names = _huggingface(folder, present, preset)
-    elif (folder / "params.json").is_file() or any(_META.fullmatch(name) for name in present):
+    hf = own_weights(present) or INDEX in present
+    meta = any(_META.fullmatch(name) for name in present)
+    if "config.json" in present and hf:
+        names = _huggingface(folder, preset)
+    elif "params.json" in present or meta:
         names = _meta(folder, present, preset)
     else:
         raise WeightsMissing(_neither(folder, present, preset))
@@ -74,24 +77,26 @@ def needed_names(folder: Path) -> list[str]:
     """The files of `folder`, relative to it, that serving needs. Raises WeightsMissing."""
     files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     try:
-        return [file.path for file in needed_files([HubFile(name, 0) for name in sorted(files)])]
+        names = [file.path for file in needed_files([HubFile(name, 0) for name in sorted(files)])]
+        if folder_layout(folder, served=False) == "meta":
+            return names
+        # Which files of several are the model's, the reader of weights decides.
+        return [n for n in names if not n.endswith(".safetensors")] + stored_files(folder)
     except PullError as error:
         raise WeightsMissing(f"{folder}: {error}") from error
+    except ConfigError as error:
+        raise WeightsMissing(str(error)) from error
 
 
-def _has_tensors(present: Sequence[str]) -> bool:
-    return _INDEX in present or any(name.endswith(".safetensors") for name in present)
-
-
-def _huggingface(folder: Path, present: Sequence[str], preset: Preset) -> list[str]:
+def _huggingface(folder: Path, preset: Preset) -> list[str]:
     config = _json(folder / "config.json")
     _same_model(folder, config, preset)
-    if _INDEX in present and "model.safetensors" not in present:
-        names = sorted(_weight_map(folder / _INDEX))
-    else:
-        names = [name for name in needed_names(folder) if name.endswith(".safetensors")]
-    if missing := [name for name in names if name not in present]:
-        raise WeightsMissing(f"{folder} lacks {', '.join(missing)}, which {_INDEX} names")
+    try:
+        names = stored_files(folder)
+    except ConfigError as error:
+        raise WeightsMissing(str(error)) from error
+    if not names:
+        raise WeightsMissing(f"{folder} has config.json and no weights: no *.safetensors is there")
     for name in names:
         whole_safetensors(folder / name)
     quantised = config.get("quantization_config") is not None
@@ -201,13 +206,6 @@ def _json(file: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise WeightsMissing(f"{file} should hold a JSON object")
     return content
-
-
-def _weight_map(index: Path) -> set[str]:
-    where = _json(index).get("weight_map")
-    if not isinstance(where, dict) or not all(isinstance(name, str) for name in where.values()):
-        raise WeightsMissing(f"{index}: weight_map should be an object of tensors and their files")
-    return set(where.values())
 
 
 def _neither(folder: Path, present: Sequence[str], preset: Preset) -> str:

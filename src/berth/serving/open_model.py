@@ -13,7 +13,7 @@ from berth.serving.chat_templates import NAMES, named_template
 from berth.serving.jinja_template import JinjaTemplate, find_template
 from berth.serving.launch import LaunchConfig
 from berth.serving.tokenizer import Tokenizer, TokenizerError
-from berth.serving.tokenizer_files import load_tokenizer
+from berth.serving.tokenizer_files import is_huggingface, load_tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,6 @@ def select_template(
         )
     if fallback is not None and fallback != "jinja":
         return named_template(fallback, folder, tokenizer)
-    if (folder / "config.json").exists():
+    if is_huggingface(folder):
         return PlainTemplate(tokenizer)
     return Llama2Template(tokenizer)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.layout import folder_layout
 from berth.serving.tokenizer import Tokenizer, TokenizerError, read_file
 from berth.serving.tokenizer_huggingface import HuggingFaceTokenizer
 from berth.serving.tokenizer_sentencepiece import SentencePieceTokenizer
@@ -15,8 +17,8 @@ _TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
 def load_tokenizer(folder: Path, file: Path | None = None) -> Tokenizer:
     """Read the tokeniser of a model's folder, or `file` where it lies elsewhere.
 
-    A Hugging Face folder (config.json) is read from tokenizer.json, else tokenizer.model; a folder
-    in Meta's layout the other way round.
+    A folder in Hugging Face's layout is read from tokenizer.json, else tokenizer.model; one in
+    Meta's the other way round.
 
     Raises:
         TokenizerError: nothing there, not readable, or Llama 3's tiktoken format.
@@ -25,7 +27,7 @@ def load_tokenizer(folder: Path, file: Path | None = None) -> Tokenizer:
         candidates = [file]
     else:
         names = ["tokenizer.json", "tokenizer.model"]
-        if not (folder / "config.json").exists():
+        if not is_huggingface(folder):
             names.reverse()
         candidates = [folder / name for name in names if (folder / name).is_file()]
     if not candidates:
@@ -43,3 +45,11 @@ def load_tokenizer(folder: Path, file: Path | None = None) -> Tokenizer:
         f"{candidates[-1]} is in tiktoken's format (Llama 3), which is not read; "
         "put the model's tokenizer.json from its Hugging Face folder beside it"
     )
+
+
+def is_huggingface(folder: Path) -> bool:
+    """Whether a folder is read in Hugging Face's layout; of one without weights, by config.json."""
+    try:
+        return folder_layout(folder, served=False) == "hf"
+    except ConfigError:  # said by what opens the weights
+        return (folder / "config.json").exists()

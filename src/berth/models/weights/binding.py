@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.fields import DTYPES
+from berth.checkpoint.index import INDEX
 from berth.models.weights.names import HEAD, embedding_name, tensor_shapes
 from berth.models.weights.source import WeightError
 
@@ -122,6 +125,91 @@ def _clash(other: str, where: Mapping[str, str], own: str) -> str:
     return (
         f"it and {other} in {where[other]} are both {own} of the model, one of them with a "
         "wrapper's prefix; which one is meant? Remove the other"
+    )
+
+
+class Described(Protocol):
+    """A stored tensor as its file's header describes it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> str:
+        """torch's name of it, or the file's if torch has none that weights may have."""
+        ...
+
+
+def refuse_unlike(
+    config: ModelConfig,
+    names: Mapping[str, str],
+    stored: Mapping[str, Described],
+    where: Mapping[str, str],
+    expected: Mapping[str, tuple[int, ...]],
+    indexed: Mapping[str, str],
+) -> None:
+    """Hold what is stored to what the model needs.
+
+    Args:
+        names: as `bind` gives them.
+        stored, where: each stored tensor, and its file.
+        expected: the full shape of every tensor that is needed, by transformers' name.
+        indexed: the file in which an index says that a tensor is.
+
+    Raises:
+        WeightError: the first that is missing, of another shape or of a wrong dtype.
+    """
+    for name, shape in expected.items():
+        own = stored_name(name, names, config)
+        if own not in stored:
+            raise missing(own, stored, where, indexed)
+        if wrong := dtype_refusal(stored[own].dtype):
+            raise WeightError(own, where[own], wrong)
+        if stored[own].shape != shape:
+            raise WeightError(
+                own,
+                where[own],
+                f"its shape is {stored[own].shape}, but config.json asks for {shape}",
+            )
+
+
+def stored_name(name: str, names: Mapping[str, str], config: ModelConfig) -> str:
+    """What the files call a tensor of the model. Of a tied pair some writers keep only the head."""
+    embedding = embedding_name(config)
+    if config.tie_embeddings and name in (HEAD, embedding):
+        name = HEAD if HEAD in names and embedding not in names else embedding
+    return names.get(name, name)
+
+
+def missing(
+    name: str, stored: Iterable[str], where: Mapping[str, str], indexed: Mapping[str, str]
+) -> WeightError:
+    """The error of a tensor that no file has."""
+    if name in indexed:
+        return WeightError(name, indexed[name], f"is missing, though {INDEX} says it is there")
+    files = list(dict.fromkeys(where.values()))
+    many = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else files[0] if files else ""
+    module = name.rpartition(".")[0]
+    packed = next((s for s in stored if s.endswith(_PACKED) and module in unwrapped(s)), None)
+    if packed is not None:
+        return WeightError(name, many, f"is missing, and {packed} is there: {complaint(packed)}")
+    if name == HEAD:
+        return WeightError(
+            name,
+            many,
+            "is missing, and config.json does not tie it to the embedding (tie_word_embeddings): "
+            "a model without its head writes no text",
+        )
+    return WeightError(name, many, "is missing")
+
+
+def dtype_refusal(dtype: str) -> str | None:
+    """Why a tensor of this dtype is refused; None if it is not."""
+    if dtype in DTYPES:
+        return None
+    return (
+        f"its dtype is {dtype}; weights must be float32, float16 or bfloat16 "
+        "(quantised and fp8 files are not read)"
     )
 
 

@@ -74,11 +74,11 @@ def make_digests(folder: Path, names: Iterable[str], beat: Beat | None = None) -
             continue
         entry: dict[str, Any] = {"bytes": path.stat().st_size}
         if name.endswith(".safetensors"):
-            start, spans = _spans(path)
+            start, parts = spans(path)
             entry["header"] = [start, f"{crc32_of(path, 0, start, beat):08x}"]
             entry["tensors"] = {
                 tensor: f"{crc32_of(path, start + begin, end - begin, beat):08x}"
-                for tensor, (begin, end) in spans.items()
+                for tensor, (begin, end) in parts.items()
             }
         else:
             entry["crc32"] = f"{crc32_of(path, beat=beat):08x}"
@@ -169,19 +169,22 @@ def _sums(folder: Path) -> dict[str, FileDigest]:
     return found
 
 
-def _spans(path: Path) -> tuple[int, dict[str, tuple[int, int]]]:
-    """Of a safetensors file: where the tensors' bytes begin, and begin and end of each there."""
+def spans(path: Path) -> tuple[int, dict[str, tuple[int, int]]]:
+    """Of a safetensors file: where the tensors' bytes begin, and begin and end of each there.
+
+    Raises DigestError, OSError.
+    """
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(length, _MOST_BYTES * 2)))
         header.pop("__metadata__", None)
-        spans = {name: (int(a), int(b)) for name, (a, b) in (
+        found = {name: (int(a), int(b)) for name, (a, b) in (
             (name, entry["data_offsets"]) for name, entry in header.items()
         )}  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DigestError(f"{path.name} is no safetensors file ({type(error).__name__})") from error
-    return 8 + length, spans
+    return 8 + length, found
 
 
 def _text(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from berth.checkpoint.fields import DTYPES
+from berth.models.weights.binding import dtype_refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,7 @@ class TensorFile(Protocol):
 
 def dtype_complaint(entry: Entry) -> str | None:
     """Why a tensor of this dtype is refused; None where it is not."""
-    if entry.dtype in DTYPES:
-        return None
-    return (
-        f"its dtype is {entry.dtype}; weights must be float32, float16 or bfloat16 "
-        "(quantised and fp8 files are not read)"
-    )
+    return dtype_refusal(entry.dtype)
 
 
 def is_zero_bias(file: TensorFile, name: str) -> bool:

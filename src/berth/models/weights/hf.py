@@ -8,10 +8,17 @@ from pathlib import Path
 import torch
 
 from berth.checkpoint.config import ModelConfig
-from berth.checkpoint.index import INDEX, SINGLE, stored_files, weight_map
-from berth.models.weights.binding import bind, complaint, is_harmless
+from berth.checkpoint.index import SINGLE, indexed_in, stored_files
+from berth.models.weights.binding import (
+    bind,
+    complaint,
+    is_harmless,
+    missing,
+    refuse_unlike,
+    stored_name,
+)
 from berth.models.weights.files import Entry, TensorFile, dtype_complaint, is_zero_bias
-from berth.models.weights.names import HEAD, embedding_name
+from berth.models.weights.names import embedding_name
 from berth.models.weights.safetensors_file import SafetensorsFile
 from berth.models.weights.source import WeightError
 
@@ -31,7 +38,7 @@ class SafetensorsSource:
         self.config = config
         self._embedding = embedding_name(config)
         self._files, self._where = open_files(folder, self._embedding)
-        self._indexed = _indexed(folder)
+        self._indexed = indexed_in(folder)
         self._names = bind(self._where, config)
 
     @property
@@ -43,16 +50,8 @@ class SafetensorsSource:
         return sum(entry.nbytes for file in self._files.values() for entry in file.entries.values())
 
     def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        for name, shape in expected.items():
-            file, entry = self._find(name)
-            if wrong := dtype_complaint(entry):
-                raise WeightError(self._stored(name), file.path.name, wrong)
-            if entry.shape != shape:
-                raise WeightError(
-                    self._stored(name),
-                    file.path.name,
-                    f"its shape is {entry.shape}, but config.json asks for {shape}",
-                )
+        entries = {name: self._files[file].entries[name] for name, file in self._where.items()}
+        refuse_unlike(self.config, self._names, entries, self._where, expected, self._indexed)
         self._refuse_unused()
 
     def _refuse_unused(self) -> None:
@@ -81,20 +80,13 @@ class SafetensorsSource:
             file.close()
 
     def _stored(self, name: str) -> str:
-        if self.config.tie_embeddings and name in (HEAD, self._embedding):
-            alone = HEAD in self._names and self._embedding not in self._names
-            name = HEAD if alone else self._embedding
-        return self._names.get(name, name)
+        return stored_name(name, self._names, self.config)
 
     def _find(self, name: str) -> tuple[SafetensorsFile, Entry]:
         stored = self._stored(name)
         where = self._where.get(stored)
         if where is None:
-            if (promised := self._indexed.get(stored)) is not None:
-                raise WeightError(stored, promised, f"is missing, though {INDEX} says it is there")
-            files = list(self._files)
-            many = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else files[0]
-            raise WeightError(stored, many, "is missing")
+            raise missing(stored, self._where, self._where, self._indexed)
         return self._files[where], self._files[where].entries[stored]
 
 
@@ -114,7 +106,7 @@ def open_files(folder: Path, expected: str) -> tuple[dict[str, SafetensorsFile],
     names = stored_files(folder)
     if not names:
         raise WeightError(expected, SINGLE, "the file is missing")
-    indexed = _indexed(folder)
+    indexed = indexed_in(folder)
     files: dict[str, SafetensorsFile] = {}
     where: dict[str, str] = {}
     for name in names:
@@ -127,10 +119,3 @@ def open_files(folder: Path, expected: str) -> tuple[dict[str, SafetensorsFile],
             if tensor not in where or indexed.get(tensor) == name:
                 where[tensor] = name
     return files, where
-
-
-def _indexed(folder: Path) -> dict[str, str]:
-    """The index, if one counts. Raises ConfigError."""
-    if (folder / SINGLE).exists() or not (folder / INDEX).is_file():
-        return {}
-    return weight_map(folder)
