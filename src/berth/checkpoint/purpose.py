@@ -57,7 +57,7 @@ def complaint(config: Mapping[str, Any], sentence_model: bool = False) -> str | 
         sentence_model: whether the folder is one of sentence-transformers.
     """
     classes = _classes(config)
-    named = f" ({classes[0]})" if classes else ""
+    named = f" ({classes[0][:100]})" if classes else ""
     kind = config.get("model_type")
     if sentence_model:
         return (
@@ -88,7 +88,7 @@ def complaint(config: Mapping[str, Any], sentence_model: bool = False) -> str | 
         )
     # A base class of a known kind (LlamaModel) may be all that a model of text was saved from.
     base = kind in TEXT_TYPES and not classes[0].endswith(_OTHER) if classes else True
-    if not writes and not base and kind not in _ALSO_TEXT:
+    if isinstance(kind, str) and not writes and not base and kind not in _ALSO_TEXT:
         return (
             f"is of another kind than the models of text that Berth serves{named}; serve a model "
             "whose architecture ends in ForCausalLM"
