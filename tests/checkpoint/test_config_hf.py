@@ -111,7 +111,7 @@ def test_default_rope_is_no_scaling(rope: dict[str, Any] | None) -> None:
     assert from_hf(LLAMA_2_7B | {"rope_scaling": rope}).rope_scaling is None
 
 
-@pytest.mark.parametrize("kind", ["dynamic", "yarn", "longrope", "ntk"])
+@pytest.mark.parametrize("kind", ["dynamic", "proportional", "ntk"])
 @pytest.mark.parametrize("key", ["rope_type", "type"])
 def test_rope_of_another_kind_is_refused_by_key_and_value(kind: str, key: str) -> None:
     with pytest.raises(ConfigError, match=rf'rope_scaling\.{key} is "{kind}": known are default'):

@@ -18,9 +18,30 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+# DeepSeek's keys, and gpt-oss's.
+YARN_MSCALE = YARN | {"mscale": 0.8, "mscale_all_dim": 0.4, "beta_fast": 8.0, "truncate": False}
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "original_max_position_embeddings": 256,
+    "short_factor": [1.0, 1.5, 2.0, 2.5],
+    "long_factor": [2.0, 3.0, 4.0, 5.0],
+}
 MODELS = [
     pytest.param(("llama", {"num_key_value_heads": 8}), id="llama-1-and-2"),
     pytest.param(("llama", {"rope_parameters": LLAMA3}), id="llama-3.1"),
+    pytest.param(("llama", {"rope_parameters": YARN}), id="llama-yarn"),
+    pytest.param(("qwen2", {"rope_parameters": YARN_MSCALE}), id="qwen2-yarn-mscale"),
+    pytest.param(
+        ("llama", {"rope_parameters": LONGROPE, "max_position_embeddings": 1024}),
+        id="llama-longrope",
+    ),
     pytest.param(("llama", {"attention_bias": True, "mlp_bias": True}), id="llama-biased"),
     pytest.param(("llama", {"tie_word_embeddings": True, "head_dim": 16}), id="smollm"),
     pytest.param(("mistral", {"sliding_window": 20}), id="mistral-window"),

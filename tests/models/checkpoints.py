@@ -164,18 +164,12 @@ def save_transformers(
     """A small random model of transformers' own class, saved with save_pretrained; returns it.
 
     Args:
-        architecture: "llama", "mistral" (window of 6 tokens), "qwen2", "qwen3", "falcon" (7b's).
+        architecture: a model_type: "llama", "mistral" (window of 6 tokens), "qwen2", "qwen3",
+            "falcon" (7b's), "phi3", "gemma2", "gemma3_text".
         changes: keywords of the architecture's configuration class, over the small defaults.
     """
     import transformers
 
-    classes = {
-        "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
-        "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
-        "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
-        "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
-        "falcon": (transformers.FalconConfig, transformers.FalconForCausalLM),
-    }
     values: dict[str, Any] = {
         "vocab_size": 96,
         "hidden_size": 64,
@@ -190,14 +184,17 @@ def save_transformers(
     }
     if architecture == "mistral":
         values["sliding_window"] = 6
-    if architecture == "qwen3":
+    if architecture in ("qwen3", "gemma2", "gemma3_text"):
         values["head_dim"] = 16
     if architecture == "falcon":
         del values["intermediate_size"], values["num_key_value_heads"]
         values["ffn_hidden_size"] = 176
-    config_class, model_class = classes[architecture]
+    config = transformers.AutoConfig.for_model(architecture, **(values | changes))
     torch.manual_seed(seed)
-    model = model_class(config_class(**(values | changes))).to(dtype).eval()
+    # sdpa, transformers' choice, leaves Gemma 2's soft cap out without a word.
+    attention = "eager" if architecture == "gemma2" else "sdpa"
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    model = model.to(dtype).eval()
     with torch.no_grad():
         # transformers starts biases at zero and norms at one, which would hide a forgotten one;
         # and matrices so small that every logit is about zero.

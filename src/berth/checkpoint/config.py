@@ -9,13 +9,21 @@ from berth.checkpoint.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RopeScaling:
-    """How rotary frequencies are stretched: "linear", or "llama3" (Llama 3.1's scheme)."""
+    """How rotary frequencies are stretched: "linear", "llama3" (Llama 3.1's scheme), "yarn"
+    (Peng et al. 2023) or "longrope" (Ding et al. 2024)."""
 
     kind: str
     factor: float
-    low_freq_factor: float = 1.0
+    low_freq_factor: float = 1.0  # llama3's
     high_freq_factor: float = 4.0
     original_max_position: int = 8192
+    attention_factor: float = 1.0  # of cosine and sine: yarn's and longrope's
+    beta_fast: float = 32.0  # yarn's
+    beta_slow: float = 1.0
+    truncate: bool = True
+    # longrope's: what each pair's frequency is divided by, up to the original length and beyond it.
+    short_factors: tuple[float, ...] = ()
+    long_factors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +42,8 @@ class ModelConfig:
     norm_eps: float = 1e-5
     rope_theta: float = 10000.0
     rope_scaling: RopeScaling | None = None
+    rotary_dim: int | None = None  # the first so many of a head's dimensions are rotated; None: all
+    rope_local_theta: float | None = None  # of layers with a window, where it is another one
     # Meta rotates neighbouring pairs (0,1),(2,3)…; Hugging Face rotates halves (0,d/2),(1,d/2+1)…
     # and permutes wq and wk to match. We keep either file's weights as they are.
     rope_interleaved: bool = False
@@ -51,6 +61,10 @@ class ModelConfig:
     gated_mlp: bool = True  # down(act(gate(x)) * up(x)), else down(act(up(x)))
     norm_bias: bool = False  # LayerNorm, else RMSNorm
     tie_embeddings: bool = False
+    embedding_scale: float = 1.0  # what embeddings are multiplied by, in the model's dtype
+    query_scale: float = 1.0  # what scores are multiplied by beside 1 / sqrt(head_dim)
+    attention_softcap: float | None = None  # scores become cap * tanh(score / cap)
+    logit_softcap: float | None = None
     bos_id: int | None = None
     eos_ids: tuple[int, ...] = ()
     dtype: str = "bfloat16"  # as stored

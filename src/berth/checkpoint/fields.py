@@ -81,6 +81,19 @@ class Fields:
             raise self.refuse(key, f"it must be {what}")
         return float(value)
 
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of numbers above zero, which must be there."""
+        what = "a list of numbers above zero"
+        value = self.values.get(key)
+        if value is None:
+            raise self.missing(key, what)
+        if not isinstance(value, list) or not all(
+            isinstance(n, int | float) and not isinstance(n, bool) and 0 < n < float("inf")
+            for n in value
+        ):
+            raise self.refuse(key, f"it must be {what}")
+        return tuple(float(n) for n in value)
+
     def flag(self, key: str, default: bool) -> bool:
         value = self.values.get(key)
         if value is None:
@@ -163,6 +176,20 @@ def validated(config: ModelConfig, file: str) -> ModelConfig:
         raise ConfigError(
             f"{file}: the head dimension is {config.head_dim}; rotary embeddings need an even one"
         )
+    rotated = config.rotary_dim or config.head_dim
+    if rotated % 2 or rotated > config.head_dim:
+        raise ConfigError(
+            f"{file}: {rotated} of a head's {config.head_dim} dimensions would be rotated; it must "
+            "be an even number of them"
+        )
+    scaling = config.rope_scaling
+    if scaling is not None and scaling.kind == "longrope":
+        for factors in (scaling.short_factors, scaling.long_factors):
+            if len(factors) != rotated // 2:
+                raise ConfigError(
+                    f"{file}: longrope has {len(factors)} factors, and {rotated // 2} pairs of "
+                    "dimensions are rotated; it must have one for each"
+                )
     if config.windows and len(config.windows) != config.num_layers:
         raise ConfigError(
             f"{file}: it describes the attention of {len(config.windows)} layers, but there are "

@@ -12,7 +12,13 @@ from typing import Any
 from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.fields import Fields, validated
-from berth.checkpoint.hf_keys import end_tokens, number_format, refuse_quantised, rope_keys
+from berth.checkpoint.hf_keys import (
+    end_tokens,
+    number_format,
+    refuse_partial_rotary,
+    refuse_quantised,
+    rope_keys,
+)
 from berth.checkpoint.layers import Attention, Mlp, ModelNumbers
 
 EMBEDDING = "model.embed_tokens.weight"
@@ -30,7 +36,7 @@ def native_config(
     eos: tuple[int, ...] = (),
     activations: Collection[str] = _SILU,
     eps: tuple[str, float] = ("rms_norm_eps", 1e-6),
-    rotary: bool = True,
+    rope: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> ModelConfig:
     """The ModelConfig of a decoder whose layers differ by their windows alone.
@@ -41,7 +47,7 @@ def native_config(
         activations: values of hidden_act that the model's module computes; "" where the
             architecture reads another key.
         eps: the key of the norms' epsilon, and its default.
-        rotary: whether positions are rotary at all.
+        rope: the fields of ModelConfig about rotation, where the usual keys do not say them.
         more: further fields of ModelConfig.
 
     Raises:
@@ -51,7 +57,9 @@ def native_config(
     if activations:
         _refuse_other_activations(fields, activations)
     mixer, part = _alike(numbers, fields)
-    theta, scaling = rope_keys(fields) if rotary else (10000.0, None)
+    if rope is None:
+        refuse_partial_rotary(fields)
+        rope = rope_keys(fields)
     windows = tuple(_attention(layer.mixer, fields).window for layer in numbers.layers)
     if numbers.context is None:
         raise fields.missing("max_position_embeddings", "a whole number above zero")
@@ -66,8 +74,6 @@ def native_config(
         "head_dim": mixer.head_dim,
         "max_position": numbers.context,
         "norm_eps": fields.number(*eps),
-        "rope_theta": theta,
-        "rope_scaling": scaling,
         "norms_per_layer": numbers.layers[0].norms,
         "windows": windows if any(windows) else (),
         "qkv_bias": mixer.qkv_bias,
@@ -81,7 +87,7 @@ def native_config(
         "eos_ids": end_tokens(fields, generation, eos),
         "dtype": number_format(fields),
     }
-    return validated(ModelConfig(**(settings | more)), fields.file)
+    return validated(ModelConfig(**(settings | dict(rope) | more)), fields.file)
 
 
 def _refuse_other_activations(fields: Fields, known: Collection[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from berth.checkpoint.fields import Fields
-from berth.checkpoint.hf_keys import dtype_of
+from berth.checkpoint.hf_keys import dtype_of, original_length
 from berth.checkpoint.layers import (
     Attention,
     FeedForward,
@@ -59,15 +59,17 @@ def predictors(fields: Fields) -> tuple[str, ...]:
 def context_of(fields: Fields, default: int | None) -> int | None:
     """Tokens that the model was made for, after any scaling that its file asks for."""
     length = fields.whole("max_position_embeddings", default=default or 0) or None
-    scaling = fields.nested("rope_scaling") or fields.nested("rope_parameters")
-    if (
-        length
-        and scaling
-        and (scaling.values.get("rope_type") or scaling.values.get("type")) == ("linear")
-    ):
+    rope = fields.nested("rope_scaling") or fields.nested("rope_parameters")
+    kind = None if rope is None else rope.values.get("rope_type") or rope.values.get("type")
+    if not length or rope is None:
+        return length
+    if kind == "linear":
         # There the key keeps the length before it (transformers' convention, and Vicuna-16k's
         # file); llama3's files give the length after it.
-        return int(length * scaling.number("factor"))
+        return int(length * rope.number("factor"))
+    if kind == "yarn" and rope.has("factor") and (before := original_length(fields, rope)):
+        # Qwen's pages have their readers add the scaling, and leave the length as it is.
+        return max(length, int(before * rope.number("factor")))
     return length
 
 

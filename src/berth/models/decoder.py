@@ -83,6 +83,15 @@ class Decoder(nn.Module, ABC):
         the hidden state, and residual is None before the first layer. Its Attention is `attention`.
         """
 
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The first hidden state of each token: [rows, hidden]."""
+        x: torch.Tensor = self.embedding(tokens)
+        return x
+
+    def finish(self, logits: torch.Tensor) -> torch.Tensor:
+        """What is done to the logits last; may be written over them."""
+        return logits
+
     @abstractmethod
     def normalise(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """The final norm of x + residual."""
@@ -95,7 +104,7 @@ class Decoder(nn.Module, ABC):
         self, batch: StepBatch, caches: list[LayerCache], progress: Progress | None = None
     ) -> torch.Tensor:
         """Run one step, filling the caches. Returns logits [logit rows, vocab] in self.dtype."""
-        x = self.embedding(batch.tokens)
+        x = self.embed(batch.tokens)
         residual: torch.Tensor | None = None
         for layer, cache in zip(self.layers, caches, strict=True):
             x, residual = layer(x, residual, batch, self.positions, cache)
@@ -104,8 +113,7 @@ class Decoder(nn.Module, ABC):
         assert residual is not None
         if batch.logit_rows is not None:
             x, residual = x[batch.logit_rows], residual[batch.logit_rows]
-        logits: torch.Tensor = self.head(self.normalise(x, residual))
-        return logits
+        return self.finish(self.head(self.normalise(x, residual)))
 
     @property
     def shape(self) -> AttentionShape:

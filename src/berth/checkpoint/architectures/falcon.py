@@ -100,7 +100,7 @@ def _native(
         eos=(_BOS_AND_EOS,),
         activations=(),
         eps=("layer_norm_epsilon", 1e-5),
-        rotary=not alibi,
+        rope={} if alibi else None,
         alibi=alibi,
         parallel_attention=_parallel_attention(fields),
     )
