@@ -77,6 +77,9 @@ class _Handler(kmock.KubernetesScaffold):
     state: Server
     requests_seen: list[Request] = attrs.field(factory=list)
     outage: bool = False
+    dropping: bool = False  # connections are lost without an answer
+    denying: bool = False  # the authorizer has not read the roles yet
+    denied: list[str] = attrs.field(factory=list)  # what was asked meanwhile
     news: asyncio.Condition = attrs.field(factory=asyncio.Condition)
     expired: int = 0  # watches from before this version are told 410
 
@@ -103,6 +106,17 @@ class _Handler(kmock.KubernetesScaffold):
     async def _handle(self, request: kmock.Request) -> web.StreamResponse:
         if self.outage:
             return web.json_response({"kind": "Status", "message": "starting"}, status=503)
+        raw = request._raw_request
+        assert raw is not None
+        if self.dropping:
+            assert raw.transport is not None
+            raw.transport.abort()
+            return web.Response()
+        if self.denying:
+            self.denied.append(f"{raw.method} {raw.path}")
+            words = f'{raw.path} is forbidden: User "system:serviceaccount:b:c" cannot ask for it'
+            body = {"kind": "Status", "reason": "Forbidden", "code": 403, "message": words}
+            return web.json_response(body, status=403)
         kind = _kind_of(request)
         if kind is None:
             return await super()._handle(request)
@@ -175,7 +189,7 @@ class _Handler(kmock.KubernetesScaffold):
         await response.prepare(raw)
         version = int(request.params.get("resourceVersion") or 0)
         place = 0
-        while not self.outage:
+        while not (self.outage or self.dropping):
             if version < self.expired:
                 await _send(response, "ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})
                 break
@@ -255,6 +269,22 @@ class LiveServer:
 
         self.do(act)
 
+    def set_dropping(self, dropping: bool) -> None:
+        """Every connection is lost, watches too."""
+
+        def act(_: Server) -> None:
+            self.handler.dropping = dropping
+
+        self.do(act)
+
+    def set_denying(self, denying: bool) -> None:
+        """Every request is answered 403, as the authorizer of a server that starts does."""
+
+        def act(_: Server) -> None:
+            self.handler.denying = denying
+
+        self.do(act)
+
     def expire_watches(self) -> None:
         """Every watch is told 410."""
 
@@ -302,11 +332,15 @@ class LiveServer:
             await asyncio.sleep(0.05)
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+def wait_until(
+    condition: Callable[[], Any], what: str | Callable[[], str], seconds: float = 30.0
+) -> Any:
     """What the condition becomes, once it is true; fails the test if it does not in time."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"in {seconds:g} seconds: not {what}"
+        if time.monotonic() > deadline:
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"in {seconds:g} seconds: not {told}")
         time.sleep(0.02)
     return found
 

@@ -26,6 +26,7 @@ from berth.controller.errors import (
     Invalid,
     NamespaceGoing,
     NotFound,
+    NotYetAuthorized,
     Timeout,
     TooManyRequests,
     Unauthorized,
@@ -261,3 +262,24 @@ def test_requests_are_counted(server: Answering, api: KubeApi) -> None:
     with pytest.raises(NotFound):
         asyncio.run(api.get(CONFIG_MAP, "models", "c"))
     assert counted == [("GET", 200), ("GET", 404)]
+
+
+def test_a_write_s_403_after_a_503_is_one_that_passes_by_itself_and_success_is_told(
+    server: Answering, api: KubeApi
+) -> None:
+    """faults K.2."""
+    now, back = [100.0], []
+    api._clock, api._back = lambda: now[0], lambda: back.append(now[0])
+    server.give(503, _status("ServiceUnavailable"))
+    denied = 'services "llama" is forbidden: User "system:serviceaccount:b:c" cannot patch resource'
+    server.give(403, {**_status("Forbidden"), "message": denied})
+    server.give(200, SERVICE_OBJECT)
+    with pytest.raises(Unavailable):
+        asyncio.run(api.get(LEASE, "berth", "l"))
+    now[0] = 105.0
+    with pytest.raises(NotYetAuthorized) as caught:
+        asyncio.run(api.apply(SERVICE, SERVICE_OBJECT))
+    assert (caught.value.again_within, back) == (1.5, [])
+    now[0] = 106.0
+    asyncio.run(api.apply(SERVICE, SERVICE_OBJECT))
+    assert back == [106.0]

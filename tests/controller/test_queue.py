@@ -162,3 +162,38 @@ def test_nothing_that_was_added_is_lost(steps: list[tuple[str, Key, float]]) -> 
         if taken is not None:
             owed.discard(taken)
             queue.done(taken, now)
+
+
+def test_a_failure_that_passes_by_itself_is_tried_again_within_its_time() -> None:
+    queue, key = WorkQueue(), Key("models", "llama")
+    now = 0.0
+    for _ in range(8):
+        queue.add(key, now)
+        due = queue.next_at()
+        assert due is not None
+        now = due
+        assert queue.take(now) == key
+        queue.done(key, now, failed=True, at_least=1.0, at_most=1.5)
+        again = queue.next_at()
+        assert again is not None
+        assert 0.999 < again - now < 1.501
+
+
+def test_what_failed_in_an_outage_does_not_wait_when_it_is_over() -> None:
+    queue, key = WorkQueue(), Key("models", "llama")
+    now = 0.0
+    for _ in range(10):
+        queue.add(key, now)
+        due = queue.next_at()
+        assert due is not None
+        now = due
+        queue.take(now)
+        queue.done(key, now, failed=True)
+    waits = queue.next_at()
+    assert waits is not None
+    assert waits - now > 100
+    queue.forgive(now)
+    soon = queue.next_at()
+    assert soon is not None
+    assert soon - now < 1
+    assert queue.failures(key) == 0

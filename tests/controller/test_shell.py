@@ -201,6 +201,49 @@ def test_outlives_an_outage_of_the_api_server(server: LiveServer, tmp_path: Path
         assert one.process.poll() is None
 
 
+def test_a_403_of_a_server_that_has_just_come_back_is_tried_again(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    """faults K.2: watches, the Lease and the listing meet 403 while the authorizer reads roles."""
+    server.do(lambda state: state.create(NODE, gpu_node()))
+    _apply(server)
+    with controllers(server, tmp_path, "one") as (one,):
+        wait_until(lambda: _serves(server), "served")
+        server.set_dropping(True)
+        wait_until(lambda: one.log().count("cannot be renewed") > 12, "an outage of seconds")
+        server.do(lambda state: state.delete(SERVICE, NAMESPACE, "llama"))
+        server.expire_watches()
+        server.set_denying(True)
+        server.set_dropping(False)
+        denied = server.handler.denied
+        wait_until(lambda: sum("/leases" in asked for asked in denied) >= 3, "the Lease again")
+        wait_until(
+            lambda: sum("/services" in asked for asked in denied) >= 3,
+            lambda: f"watched again: {denied[-40:]}, {one.log()[-3000:]}",
+        )
+        server.set_denying(False)
+        wait_until(
+            lambda: server.do(lambda state: state.find(SERVICE, NAMESPACE, "llama")),
+            lambda: f"the Service again: {one.log()[-3000:]}",
+            seconds=10,
+        )
+        wait_until(lambda: "the API server answers again" in one.log(), "told")
+        assert "watching failed" not in one.log(), "kopf's session lives on"
+        assert "RBAC" not in one.log(), "nobody is sent to look at roles that are right"
+        assert one.log().count("; will retry: ") <= 2
+        assert one.stop() == 0
+
+
+def test_a_403_that_stays_names_its_cure(server: LiveServer, tmp_path: Path) -> None:
+    server.set_denying(True)
+    with controllers(server, tmp_path, "one") as (one,):
+        wait_until(lambda: "cannot be listed" in one.log(), "told")
+        code, said = one.get("/readyz")
+        assert code != 200
+        assert "RBAC does not give the controller this right" in said
+        assert "helm upgrade" in said
+
+
 def test_watches_node_claims_once_their_kind_is_there(server: LiveServer, tmp_path: Path) -> None:
     """KAITO #1725: the controller starts without Karpenter's CRD, and finds it later."""
     server.do(lambda state: state.missing.add(NODE_CLAIM))

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from berth.controller import rbac
-from berth.controller.errors import ApiError, NotFound, Timeout, Unavailable, from_status
+from berth.controller.errors import (
+    ApiError,
+    Forbidden,
+    NotFound,
+    Timeout,
+    Unavailable,
+    from_status,
+)
 from berth.controller.kinds import EVENT, Kind, Object, meta
 from berth.controller.ports import Listing
 from berth.controller.rbac import Verb
+from berth.controller.reach import Reach, Target
 from berth.workspace.actions import FIELD_OWNER
 
 _PAGE = 500  # objects of one answer
@@ -34,13 +43,25 @@ class KubeApi:
     Args:
         client: a kubernetes.client.ApiClient: its address, certificates and tokens are used.
         counted: told of every request, for the metrics.
+        back: called in the event loop when the server answers again after an outage.
+        clock: monotonic, in seconds.
     """
 
-    def __init__(self, client: Any, counted: Counted = lambda method, status: None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        counted: Counted = lambda method, status: None,
+        *,
+        back: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._configuration = client.configuration
         self._pool = client.rest_client.pool_manager
         self._counted = counted
+        self._back = back
+        self._clock = clock
+        self._reach = Reach()
 
     async def list(
         self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
@@ -59,7 +80,7 @@ class KubeApi:
     async def has(self, kind: Kind) -> bool:
         # Discovery is open to every service account: nothing is granted for it.
         try:
-            found = await self._request("GET", _root(kind), {}, None, _JSON)
+            found = await self._request("GET", _root(kind), {}, None, _JSON, (_root(kind),))
         except NotFound:
             return False
         return any(entry.get("name") == kind.plural for entry in found.get("resources") or ())
@@ -149,7 +170,8 @@ class KubeApi:
     ) -> dict[str, Any]:
         rbac.check(verb, kind, subresource)
         path = _path(kind, namespace, name, subresource)
-        return await self._request(method, path, query or {}, body, content)
+        right = (verb, kind.plural, subresource, namespace or "")
+        return await self._request(method, path, query or {}, body, content, right)
 
     async def _request(
         self,
@@ -158,8 +180,23 @@ class KubeApi:
         query: Mapping[str, str],
         body: Mapping[str, Any] | None,
         content: str,
+        right: Target,
     ) -> dict[str, Any]:
-        return await asyncio.to_thread(self._block, method, path, query, body, content)
+        try:
+            answer = await asyncio.to_thread(self._block, method, path, query, body, content)
+        except ApiError as error:
+            now, write = self._clock(), method != "GET"
+            judged = self._reach.judge(error, right, now, write=write)
+            # Also a refusal is an answer, but a 403 or 429 does not say that it can be used.
+            if judged is error and not error.over and not isinstance(error, Forbidden):
+                self._note_success(right, now)
+            raise judged from error.__cause__
+        self._note_success(right, self._clock())
+        return answer
+
+    def _note_success(self, right: Target, now: float) -> None:
+        if self._reach.succeeded(right, now):
+            self._back()
 
     def _block(
         self,

@@ -61,6 +61,7 @@ class Outcome:
     result: Result
     again: float | None = None  # seconds
     at_least: float = 0.0
+    at_most: float | None = None  # seconds until a failure is tried again; None: ever later
     error: ApiError | None = None
 
 
@@ -119,13 +120,13 @@ class Reconciler:
                     continue  # what it says was planned without the refusal: see the next plan
                 error = await self._try(run, action)
                 if error is not None and await self._stops(run, action, error):
-                    return Outcome(result="failed", at_least=error.retry_after or 0.0, error=error)
+                    return _failed(error)
                 if run.stale:
                     return Outcome(result="wrote", again=0.0)
         except NotLeader:
             return Outcome(result="not_leader")
         except ApiError as error:
-            return Outcome(result="failed", at_least=error.retry_after or 0.0, error=error)
+            return _failed(error)
         return self._ended(run)
 
     def forget(self, key: Key, workspace: Object) -> None:
@@ -327,6 +328,15 @@ class Reconciler:
         there = self.store.get(kind, namespace, name)
         if not await self._is_there(kind, namespace, name) and there is not None:
             self.store.remove(kind, there)
+
+
+def _failed(error: ApiError) -> Outcome:
+    return Outcome(
+        result="failed",
+        at_least=error.retry_after or 0.0,
+        at_most=error.again_within,
+        error=error,
+    )
 
 
 def transitions(before: object, after: Mapping[str, Any]) -> list[str]:

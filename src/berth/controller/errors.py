@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+# What the authorizer says; quotas, policies and webhooks have other words.
+_NO_RIGHT = re.compile(r"""\bUser "[^"]*" cannot \w+ """)
+_CURE = (
+    " (RBAC does not give the controller this right: `helm upgrade` with this version's chart "
+    "restores its roles; docs/controller.md, Rights, lists them)"
+)
 
 
 class ApiError(Exception):
@@ -15,10 +23,14 @@ class ApiError(Exception):
 
     soon = False
     over = False
+    again_within: float | None = None  # seconds: that it passes by itself, and soon
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after  # seconds that the server asked for
+        self.status = status  # of the HTTP answer; None: there was none
 
 
 class NotFound(ApiError):
@@ -51,6 +63,14 @@ class Invalid(ApiError):
 
 class Forbidden(ApiError):
     """RBAC, a quota or an admission policy says no."""
+
+
+class NotAllowed(Forbidden):
+    """RBAC says no: the message has the cure, `said` only the authorizer's words."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said + _CURE, status=403)
+        self.said = said
 
 
 class NamespaceGoing(Forbidden):
@@ -87,6 +107,12 @@ class Unavailable(ApiError):
     over = True
 
 
+class NotYetAuthorized(Unavailable):
+    """403 of a server that has just come back: its authorizer may not have read the roles yet."""
+
+    again_within = 1.5
+
+
 _BY_STATUS: dict[int, type[ApiError]] = {
     400: Invalid,
     401: Unauthorized,
@@ -120,7 +146,10 @@ def from_status(code: int, status: Mapping[str, Any], retry_after: float | None 
             return FieldConflict(message, fields)
     if code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return NamespaceGoing(message)
+    if code == 403 and _NO_RIGHT.search(message):
+        return NotAllowed(message)
     # An eviction or a webhook may also answer 5xx with the seconds to wait.
     seconds = retry_after if retry_after is not None else details.get("retryAfterSeconds")
     kind = _BY_STATUS.get(code, Unavailable if code >= 500 else Invalid)
-    return kind(message, retry_after=None if seconds is None else float(seconds))
+    wait = None if seconds is None else float(seconds)
+    return kind(message, retry_after=wait, status=code)

@@ -22,11 +22,31 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(entry)
 
 
+_SELDOM = 30.0  # seconds between two lines of kopf's about a request that it tries again
+
+
+class _Seldom(logging.Filter):
+    """While the API server is away, every watch tries again each second and says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("kopf") or "; will retry: " not in record.getMessage():
+            return True
+        if record.created - self._last < _SELDOM:
+            return False
+        self._last = record.created
+        return True
+
+
 def configure_logging(log_format: Literal["text", "json"], level: int) -> None:
     """Send every logger's lines to standard error. For the process's entry point."""
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonFormatter() if log_format == "json" else text)
+    handler.addFilter(_Seldom())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

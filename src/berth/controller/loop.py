@@ -109,6 +109,10 @@ class Controller:
         if change is not None:
             self._follow(kind, [change])
 
+    def is_back(self) -> None:
+        """The API server answers again after an outage: nothing waits for what failed then."""
+        self.queue.forgive(self.clock.monotonic())
+
     async def _look_for_claims(self) -> None:
         there = self.claims and await self._serves_claims()
         if there == self.store.has_claims:
@@ -180,6 +184,7 @@ class Controller:
             wrote=outcome.result in ("wrote", "refused"),
             again=1.0 if outcome.result == "not_leader" else outcome.again,
             at_least=outcome.at_least,
+            at_most=outcome.at_most,
         )
         if outcome.result == "gone":
             self.queue.forget(key)

@@ -101,6 +101,7 @@ class WorkQueue:
         wrote: bool = False,
         again: float | None = None,
         at_least: float = 0.0,
+        at_most: float | None = None,
     ) -> None:
         """The look at a key is over.
 
@@ -109,6 +110,7 @@ class WorkQueue:
             wrote: something was written, or was to be: where that goes on and on, ever slower.
             again: looked at again after so many seconds anyway.
             at_least: seconds that the API server asked to be left alone.
+            at_most: after a failure, seconds until it is looked at again; None: ever more.
         """
         entry = self._entries[key]
         entry.busy = False
@@ -116,7 +118,9 @@ class WorkQueue:
         entry.writes = entry.writes + 1 if wrote else 0
         pause = self.pace.gap
         if failed:
-            pause = max(pause, at_least, self._backoff(entry.failures))
+            wait = self._backoff(entry.failures)
+            wait = wait if at_most is None else min(wait, at_most)
+            pause = max(pause, at_least, wait)
         elif entry.writes > self.pace.patience:
             pause = max(pause, self._backoff(entry.writes - self.pace.patience))
         entry.ready_at = now + pause
@@ -128,6 +132,16 @@ class WorkQueue:
         entry.dirty = None
         if dues:
             self.add(key, now, min(dues) - now)
+
+    def forgive(self, now: float) -> None:
+        """What failed while the API server was away waits no longer than after a first failure."""
+        for key, entry in self._entries.items():
+            if not entry.failures:
+                continue
+            entry.failures = 0
+            entry.ready_at = min(entry.ready_at, now + self._backoff(1))
+            if not entry.busy:
+                self.add(key, now)
 
     def forget(self, key: Key) -> None:
         """A Workspace that is gone. News of it may add it again."""

@@ -31,7 +31,7 @@ from berth.workspace.plan import plan
 _log = logging.getLogger(__name__)
 
 _LONGEST_IDLE = 1.0  # seconds a worker sleeps at most: an event that comes between two looks
-_SYNC_RETRY = 3.0  # seconds after a listing that failed
+_SYNC_RETRY, _REFUSED_RETRY = 1.5, 5.0  # seconds after a listing that failed, or was refused
 _STUCK = 120.0  # seconds without a turn of the main loop's own task, until /healthz fails
 
 
@@ -55,8 +55,9 @@ class ControllerProcess:
         queue = WorkQueue(random=random.Random())
         self._kick = asyncio.Event()
         self._stop = asyncio.Event()
+        self._list = asyncio.Event()  # that everything is to be listed without waiting
         self.metrics = Metrics(store, queue, self.leads)
-        api = KubeApi(client, self.metrics.requested)
+        api = KubeApi(client, self.metrics.requested, back=self._is_back)
         self.elector = Elector(
             api,
             clock,
@@ -86,7 +87,11 @@ class ControllerProcess:
             changed_kinds=self._watch_anew,
         )
         self.watcher = Watcher(
-            kinds=self._kinds, namespaces=settings.namespaces, client=client, deliver=self._saw
+            kinds=self._kinds,
+            namespaces=settings.namespaces,
+            client=client,
+            deliver=self._saw,
+            missed=self._list.set,
         )
         self.health = HealthServer(
             settings.host,
@@ -148,16 +153,22 @@ class ControllerProcess:
         """List everything now and then; until the first time succeeds, nothing is reconciled."""
         while True:
             wait = self.settings.resync
+            self._list.clear()
             try:
                 await self.controller.resync()
                 self._sync_error = ""
             except ApiError as error:
-                wait = max(_SYNC_RETRY, error.retry_after or 0.0)
+                wait = _SYNC_RETRY if error.over else _REFUSED_RETRY
+                wait = max(wait, error.retry_after or 0.0)
                 if not self.controller.synced:
                     self._sync_error = str(error)
                 _log.warning("the cluster cannot be listed: %s", error)
             self._kick.set()
-            await asyncio.sleep(wait * random.uniform(0.9, 1.1))
+            # Not at once: what asks for it may happen many times in a row.
+            await asyncio.sleep(min(wait, _SYNC_RETRY) * random.uniform(0.9, 1.1))
+            with contextlib.suppress(TimeoutError):
+                rest = max(wait - _SYNC_RETRY, 0.0) * random.uniform(0.9, 1.1)
+                await asyncio.wait_for(self._list.wait(), rest)
 
     async def _elect(self) -> None:
         led = False
@@ -186,6 +197,13 @@ class ControllerProcess:
             await self.elector.release()
         await self.health.stop()
         _log.info("stopped")
+
+    def _is_back(self) -> None:
+        """The API server answers after an outage: watches may have missed what happened in it."""
+        _log.info("the API server answers again")
+        self.controller.is_back()
+        self._list.set()
+        self._kick.set()
 
     # Watches
 

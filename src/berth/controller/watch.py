@@ -12,9 +12,11 @@ import contextlib
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
 from typing import Any, Literal
 
+import aiohttp
 import kopf
 
 from berth.controller.kinds import Kind, Object
@@ -24,6 +26,15 @@ _log = logging.getLogger(__name__)
 Deliver = Callable[[Kind, Literal["seen", "deleted"], Object], None]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before watching again after a failure
+_APART = 3.0  # seconds between two listings of a kind, at least: pages of one come faster
+_TRIES = 30  # of one request of kopf's, a second apart: so long a 403 may pass by itself
+# What a connection that is lost raises, also through aiohttp.
+_LOST = (
+    TimeoutError,
+    ConnectionError,
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+)
 
 
 class Watcher:
@@ -34,6 +45,8 @@ class Watcher:
         namespaces: empty for all.
         client: a kubernetes.client.ApiClient, whose address and credentials kopf gets.
         deliver: called in the event loop in which `run` runs.
+        missed: called there when watching begins again, or a kind is listed again: kopf then
+            tells what there is, and nothing of what has gone meanwhile.
     """
 
     def __init__(
@@ -43,7 +56,9 @@ class Watcher:
         namespaces: tuple[str, ...],
         client: Any,
         deliver: Deliver,
+        missed: Callable[[], None] = lambda: None,
     ) -> None:
+        self.missed = missed
         self._kinds = kinds
         self._namespaces = namespaces
         self._client = client
@@ -67,11 +82,14 @@ class Watcher:
                 self.watching = False
             if self._stopping or session.asked_to_stop:
                 continue
-            if loop.time() - begun > _LONGEST_PAUSE:
+            # A server that is away is asked each second: it may be back in the next one.
+            if loop.time() - begun > _LONGEST_PAUSE or _is_away(error):
                 pause = _FIRST_PAUSE
             _log.warning("watching failed and begins again: %s", error or "it ended by itself")
             await asyncio.sleep(pause * self._random.uniform(0.75, 1.25))
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            if not _is_away(error):
+                pause = min(_LONGEST_PAUSE, pause * 2)
+            self.missed()
 
     def restart(self) -> None:
         """Watch the kinds that there are now."""
@@ -135,6 +153,7 @@ class _Session:
         self._flag: asyncio.Event | None = None
         self._ended: asyncio.Future[BaseException | None] = loop.create_future()
         self._thread = threading.Thread(target=self._main, name="watches", daemon=True)
+        self._listed: dict[Kind, float] = {}  # when an object came of a listing
 
     async def run(self) -> BaseException | None:
         """Until it ends; what it ended of."""
@@ -158,8 +177,16 @@ class _Session:
             # Items of a list carry neither of the two.
             obj = {"apiVersion": kind.api_version, "kind": kind.kind, **event["object"]}
             self._loop.call_soon_threadsafe(self._watcher.deliver, kind, what, obj)
+            if event["type"] is None and self._is_listed_anew(kind):
+                self._loop.call_soon_threadsafe(self._watcher.missed)
 
         return saw
+
+    def _is_listed_anew(self, kind: Kind) -> bool:
+        """Whether the object comes of another listing than the one that this session began with."""
+        now = monotonic()
+        before, self._listed[kind] = self._listed.get(kind, now), now
+        return now - before > _APART
 
     def _main(self) -> None:
         error: BaseException | None = None
@@ -189,12 +216,33 @@ class _Session:
         )
 
 
+class Backoffs:
+    """Seconds between kopf's tries of one request, drawn anew for each request."""
+
+    def __iter__(self) -> Iterator[float]:
+        return (random.uniform(0.75, 1.25) * _FIRST_PAUSE for _ in range(_TRIES))
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether watching ended because the server could not be used, and not by a refusal."""
+    lost = (
+        TimeoutError,
+        ConnectionError,
+        aiohttp.ClientConnectionError,
+        aiohttp.ClientPayloadError,
+    )
+    if isinstance(error, lost):
+        return True
+    status = getattr(error, "status", None)  # kopf's errors of an answer
+    return isinstance(status, int) and (status >= 500 or status == 429)
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # events are ours to write
     settings.scanning.disabled = True  # which kinds there are, the resync finds out
     settings.process.ultimate_exiting_timeout = None
-    settings.networking.error_backoffs = (0.5, 1, 2, 5)
+    settings.networking.error_backoffs = Backoffs()
     settings.networking.connect_timeout = 5
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
