@@ -44,6 +44,34 @@ def test_it_fills_a_plain_folder_at_a_revision(hub: FakeHub, tmp_path: Path) -> 
     assert (to / "model.safetensors").read_bytes() == b"x" * 1000
 
 
+def test_a_variant_is_pulled_by_its_name(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add_commit(
+        {"config.json": b"{}", "model.safetensors": b"x", "model.fp16.safetensors": b"half"}
+    )
+    to = tmp_path / "here"
+    result = run(REPOSITORY, "--mirror", hub.url, "--to", str(to), "--variant", "fp16")
+    assert result.exit_code == 0, result.output
+    assert (to / "model.fp16.safetensors").read_bytes() == b"half"
+    assert not (to / "model.safetensors").exists()
+
+
+def test_what_was_left_out_is_said(hub: FakeHub) -> None:
+    adapter = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"a"}
+    hub.add_commit({"config.json": b"{}", "model.safetensors": b"x", **adapter})
+    result = run(REPOSITORY, "--mirror", hub.url)
+    assert result.exit_code == 0, result.output
+    assert "the adapter beside the model (adapter_config.json) was left out" in result.stderr
+    assert not (Path(result.stdout.strip()) / "adapter_config.json").exists()
+
+
+def test_without_a_network_the_mirror_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(REPOSITORY, "--mirror", "http://127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:9 cannot be reached (ConnectError)" in result.stderr
+    assert "name a mirror (HF_ENDPOINT, or --mirror of berth pull)" in result.stderr
+    assert "pull again" not in result.stderr
+
+
 def test_what_goes_wrong_is_one_sentence(hub: FakeHub) -> None:
     result = run("nobody/nothing", "--mirror", hub.url)
     assert result.exit_code == 1

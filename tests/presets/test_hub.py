@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import random
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +142,185 @@ def test_a_hub_that_is_not_there_is_named(settings: HubSettings) -> None:
     assert said.startswith("someone/small is not on this machine and has to be downloaded, but ")
     assert "http://127.0.0.1:9 cannot be reached (ConnectError)" in said
     assert "HF_ENDPOINT" in said
+
+
+def test_a_connection_that_is_lost_in_between_names_the_mirror_too(
+    hub: FakeHub, settings: HubSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose() -> None:
+        raise hub_module.LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(hub_module, "hf_hub_download", lambda *a, **k: lose())
+    with pytest.raises(PullError, match=r"the connection to .* broke .*--mirror of berth pull"):
+        pull(SMALL, settings)
+
+
+def test_with_a_mirror_no_other_host_is_asked(
+    hub: FakeHub, settings: HubSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """huggingface_hub 2.4 asks the public hub for /api/agent-harnesses, unless it just has."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def resolve(host: Any, *more: Any, **others: Any) -> Any:
+        asked.append(str(host))
+        if host != "127.0.0.1":
+            raise socket.gaierror(f"{host} is not to be asked")
+        return real(host, *more, **others)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr("huggingface_hub.utils._detect_agent._registry", None)
+    monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(tmp_path / "none"))
+    assert_whole(pull(SMALL, settings).path, files())
+    assert set(asked) == {"127.0.0.1"}
+    assert {path.split("/")[1] for _, path, _ in hub.requests} == {"api", "someone"}
+    assert {path for _, path, _ in hub.requests if path.startswith("/api/")} == {
+        "/api/models/someone/small"
+    }
+
+
+def test_an_adapter_is_refused_by_the_name_of_its_base(
+    hub: FakeHub, settings: HubSettings, tmp_path: Path
+) -> None:
+    said = json.dumps({"base_model_name_or_path": "Qwen/Qwen3-0.6B", "peft_type": "LORA"}).encode()
+    hub.add_commit({"adapter_config.json": said, "adapter_model.safetensors": b"x" * 1000})
+    with pytest.raises(PullError, match=r"someone/small: it is an adapter .* of Qwen/Qwen3-0\.6B"):
+        pull(SMALL, settings, tmp_path / "here")
+    assert not (tmp_path / "here").exists()
+    assert hub.fetched("adapter_model.safetensors") == []
+
+
+def test_the_index_is_asked_which_files_there_are(hub: FakeHub, settings: HubSettings) -> None:
+    index = {"weight_map": {"a": PARTS[0], "b": "./mtp.safetensors"}}
+    hub.add_commit(
+        {
+            **files(),
+            INDEX: json.dumps(index).encode(),
+            "mtp.safetensors": b"m" * 500,
+            "model.fp16-00001-of-00001.safetensors": b"f" * 500,
+        }
+    )
+    done = pull(SMALL, settings)
+    names = {path.name for path in done.path.iterdir()}
+    assert names == {"config.json", INDEX, "tokenizer.model", PARTS[0], "mtp.safetensors"}
+    assert local_copy(SMALL, settings) == done.path
+
+
+def test_a_second_number_format_is_not_mixed_with_the_first(
+    hub: FakeHub, settings: HubSettings, tmp_path: Path
+) -> None:
+    whole = {"config.json": b"{}", "tokenizer.json": b"{}"}
+    hub.add_commit({**whole, "model.safetensors": b"m" * 50, "model.fp16.safetensors": b"f" * 50})
+    half = replace(SMALL, variant="fp16")
+    assert (pull(half, settings).path / "model.fp16.safetensors").is_file()
+    # What was asked for by name is not taken for the model itself.
+    found = resolve_model(REPOSITORY, settings).path
+    assert (found / "model.safetensors").read_bytes() == b"m" * 50
+    with pytest.raises(PullError, match=r"holds other weights already \(model\.safetensors\)"):
+        pull(half, settings)
+    names = {path.name for path in pull(half, settings, tmp_path / "half").path.iterdir()}
+    assert {name for name in names if not name.startswith(".")} == {
+        *whole,
+        "model.fp16.safetensors",
+    }
+
+
+def test_one_gguf_file_of_several_is_not_taken_for_the_model(
+    hub: FakeHub, settings: HubSettings
+) -> None:
+    hub.add_commit({**files(), "m.Q8_0.gguf": b"8" * 100})
+    assert resolve_model(f"{REPOSITORY}:Q8_0", settings).path.name == "m.Q8_0.gguf"
+    assert_whole(resolve_model(REPOSITORY, settings).path, files())
+
+
+def test_a_folder_of_a_repository_is_a_model_of_its_own(
+    hub: FakeHub, settings: HubSettings
+) -> None:
+    inner = {f"fp8/{name}": content for name, content in files().items()}
+    hub.add_commit({"README.md": b"# two", **inner})
+    done = pull(Source(REPOSITORY, "fp8"), settings)
+    assert done.path.name == "fp8"
+    assert_whole(done.path, files())
+    assert local_copy(Source(REPOSITORY, "fp8"), settings) == done.path
+
+
+LEFT_OUT = {
+    "tokenizer.model": "tokeniser",
+    "tokenizer_config.json": "tokenizer_config.json",
+    "generation_config.json": "generation_config.json",
+    "chat_template.jinja": "chat_template.jinja",
+}
+
+
+@pytest.fixture
+def full(hub: FakeHub, settings: HubSettings) -> Path:
+    """A snapshot as another program leaves it: everything of a commit, and nothing marked."""
+    hub.add_commit({**files(), **dict.fromkeys(LEFT_OUT, b"{}")})
+    folder = pull(SMALL, settings).path
+    marks = settings.repository(REPOSITORY) / ".no_exist"
+    for mark in sorted(marks.rglob("*"), reverse=True):
+        mark.rmdir() if mark.is_dir() else mark.unlink()
+    hub.requests.clear()
+    return folder
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_another_program_left_out_is_fetched_once(
+    hub: FakeHub, settings: HubSettings, full: Path, name: str
+) -> None:
+    (full / name).unlink()
+    hub.add_commit(files(seed=1))  # the branch has moved, and the copy stays what it is
+    assert resolve_model(REPOSITORY, settings).path == full
+    assert (full / name).read_bytes() == b"{}"
+    assert hub.fetched(PARTS[0]) == []
+    asked = len(hub.requests)
+    assert resolve_model(REPOSITORY, settings).path == full
+    assert len(hub.requests) == asked
+
+
+def test_what_the_repository_has_not_is_asked_for_once(hub: FakeHub, settings: HubSettings) -> None:
+    folder = pull(SMALL, settings).path  # it has neither template nor generation_config.json
+    asked = len(hub.requests)
+    assert resolve_model(REPOSITORY, settings).path == folder
+    assert len(hub.requests) == asked
+
+
+def test_a_whole_copy_is_used_without_a_network(settings: HubSettings, full: Path) -> None:
+    away = replace(settings, endpoint="http://127.0.0.1:9")
+    assert resolve_model(REPOSITORY, away).path == full
+    assert resolve_model(REPOSITORY, replace(away, offline=True)).path == full
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_copy_without_tokeniser_is_refused_where_the_hub_cannot_be_asked(
+    settings: HubSettings, full: Path, offline: bool
+) -> None:
+    (full / "tokenizer.model").unlink()
+    away = replace(settings, endpoint="http://127.0.0.1:9", offline=offline)
+    why = "HF_HUB_OFFLINE is set" if offline else r"--mirror of berth pull"
+    with pytest.raises(PullError, match=rf"on this machine \(.*\) has no tokeniser, and .*{why}"):
+        resolve_model(REPOSITORY, away)
+
+
+@pytest.mark.parametrize("name", sorted(LEFT_OUT.keys() - {"tokenizer.model"}))
+def test_a_copy_that_lacks_less_is_served_and_that_is_said(
+    settings: HubSettings, full: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (full / name).unlink()
+    with caplog.at_level(logging.WARNING):
+        found = resolve_model(REPOSITORY, replace(settings, offline=True))
+    assert found.path == full
+    assert f"has no {LEFT_OUT[name]}; it is served without" in caplog.text
+
+
+def test_a_template_in_the_tokenisers_configuration_is_one(
+    hub: FakeHub, settings: HubSettings, full: Path
+) -> None:
+    (full / "chat_template.jinja").unlink()
+    (full / "tokenizer_config.json").unlink()
+    (full / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    assert resolve_model(REPOSITORY, settings).path == full
+    assert hub.requests == []
 
 
 def test_a_wrong_checksum_is_refused_and_the_file_deleted(

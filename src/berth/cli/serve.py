@@ -30,7 +30,7 @@ from berth.cli.served_model import find_model, holds_files, same_model
 from berth.cli.sizes import Bytes
 from berth.images.weight_files import WeightsMissing
 from berth.presets.catalogue import PresetError
-from berth.presets.hub_files import PullError
+from berth.presets.source import PullError
 from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, EngineKind, Verify
 from berth.server.auth import bind_host, parse_api_keys
 from berth.server.logs import configure_logging

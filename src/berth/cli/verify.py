@@ -70,7 +70,7 @@ def _folder(model: str) -> Path:
     if path.is_dir():
         return path
     from berth.presets.catalogue import PresetError
-    from berth.presets.hub import local_copy
+    from berth.presets.hub_cache import local_copy
     from berth.presets.resolve import locate
 
     try:

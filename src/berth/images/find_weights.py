@@ -7,8 +7,8 @@ from pathlib import Path
 from berth.images.recipe import Recipe
 from berth.images.weight_files import WeightsMissing
 from berth.presets.catalogue import Preset
-from berth.presets.hub import HubSettings, local_copy
-from berth.presets.hub_files import Source
+from berth.presets.hub_cache import HubSettings, local_copy
+from berth.presets.source import Source
 
 
 def find_weights(

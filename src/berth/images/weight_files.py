@@ -23,7 +23,8 @@ from berth.fit.units import human
 from berth.images.recipe import expected_bytes
 from berth.models.weights.pth_torn import first_torn
 from berth.presets.catalogue import Preset
-from berth.presets.hub_files import HubFile, PullError, needed_files
+from berth.presets.hub_cache import needed_in
+from berth.presets.source import PullError
 
 _META = re.compile(r"consolidated\.(\d+)\.pth")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model")
@@ -75,9 +76,8 @@ def check_weights(folder: Path, preset: Preset) -> WeightFiles:
 
 def needed_names(folder: Path) -> list[str]:
     """The files of `folder`, relative to it, that serving needs. Raises WeightsMissing."""
-    files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     try:
-        names = [file.path for file in needed_files([HubFile(name, 0) for name in sorted(files)])]
+        names = [file.path for file in needed_in(folder)]
         if folder_layout(folder, served=False) == "meta":
             return names
         # Which files of several are the model's, the reader of weights decides.

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
-import os
-import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +28,20 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.file_download import repo_folder_name
 
-from berth.presets.hub_files import HubFile, PullError, Source, needed_files
+from berth.presets.hub_cache import (
+    HubSettings,
+    local_copy,
+    model_path,
+    names_in,
+    note_absent,
+    note_revision,
+)
+from berth.presets.hub_files import chosen, folder_of
+from berth.presets.source import HubFile, PullError, Source
+from berth.presets.weight_choice import Read, is_weights
+
+__all__ = ["HubSettings", "Pulled", "local_copy", "pull"]
 
 _GIB = 2**30
 _MARGIN = 256 * 2**20  # bytes that should stay free beside what is pulled
@@ -40,34 +49,10 @@ _MARGIN = 256 * 2**20  # bytes that should stay free beside what is pulled
 _HTTP_ERROR = cast(type[Exception], HfHubHTTPError.__bases__[0])
 # A file whose transfer fails for good is tried this often; the library itself resumes in between.
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubSettings:
-    """Which hub to ask, and where to keep what it gives."""
-
-    endpoint: str | None = None  # URL of a mirror; None: HF_ENDPOINT, else the public hub
-    cache: Path | None = None  # None: huggingface_hub's (HF_HOME, HF_HUB_CACHE)
-    offline: bool | None = None  # None: as HF_HUB_OFFLINE says
-    token: str | None = None  # None: HF_TOKEN, else the one that `hf auth login` kept
-    free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
-    pause: float = 1.0  # seconds before a failed file is tried again
-
-    @property
-    def cache_folder(self) -> Path:
-        return self.cache or Path(constants.HF_HUB_CACHE)
-
-    @property
-    def url(self) -> str:
-        return (self.endpoint or constants.ENDPOINT).rstrip("/")
-
-    @property
-    def is_offline(self) -> bool:
-        return constants.HF_HUB_OFFLINE if self.offline is None else self.offline
-
-    def repository(self, hub: str) -> Path:
-        """Where the cache keeps a repository."""
-        return self.cache_folder / repo_folder_name(repo_id=hub, repo_type="model")
+_WAYS = (
+    "give this machine a network, name a mirror (HF_ENDPOINT, or --mirror of berth pull), or pull "
+    "it elsewhere and name its folder here"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +63,21 @@ class Pulled:
     commit: str
     files: int
     size: int  # bytes
+    notes: tuple[str, ...] = ()  # what was left out that a person may look for
 
 
-def pull(source: Source, settings: HubSettings | None = None, to: Path | None = None) -> Pulled:
+def pull(
+    source: Source,
+    settings: HubSettings | None = None,
+    to: Path | None = None,
+    *,
+    missing_only: bool = False,
+) -> Pulled:
     """Download what `source` needs and check it.
 
     Args:
         to: a plain folder to put the files into, instead of the cache.
+        missing_only: take what is there as it is, and hold no checksum against it.
 
     Raises:
         PullError: it cannot be had; the sentence says why and what to do.
@@ -95,32 +88,104 @@ def pull(source: Source, settings: HubSettings | None = None, to: Path | None = 
             f"{source} cannot be pulled while HF_HUB_OFFLINE is set; pull it on a machine that has "
             "a network and copy the folder, or name a mirror"
         )
+    with _asking_no_other_hub():
+        return _pull(source, settings, to, missing_only)
+
+
+def _pull(source: Source, settings: HubSettings, to: Path | None, missing_only: bool) -> Pulled:
     try:
         with _sentences(source, settings):
             commit, files = _listing(source, settings)
     except _Unreachable as error:
         raise PullError(
             f"{source} is not on this machine and has to be downloaded, but {settings.url} cannot "
-            f"be reached ({error.how}): give this machine a network, name a mirror (HF_ENDPOINT, "
-            "or --mirror of berth pull), or pull it elsewhere and name its folder here"
+            f"be reached ({error.how}): {_WAYS}"
         ) from error.__cause__
+    there = to or settings.snapshot(source.hub, commit)
+    read = _reader(source, settings, files, commit)
     try:
-        needed = needed_files(files, source.file)
+        needed, weights = chosen(files, source.file, read=read, variant=source.variant)
+        if not weights.paths[0].endswith(".gguf"):
+            _refuse_mixture(source, files, there, needed, weights.paths, read)
+    except _NotRead:
+        raise
     except PullError as error:
         raise PullError(f"{source}: {error}") from None
-    _check_space(source, settings, needed, commit, to)
-    paths = [_fetch(source, settings, file, commit, to) for file in needed]
+    _check_space(source, settings, needed, there, to)
+    if missing_only:
+        fetched = [file for file in needed if not (there / file.path).exists()]
+    else:
+        fetched = needed
+    for file in fetched:
+        _fetch(source, settings, file, commit, to)
     if to is None:
-        _note_revision(settings.repository(source.hub), source.revision or "main", commit)
-    return Pulled(_model_path(paths, needed), commit, len(needed), sum(f.size for f in needed))
+        note_revision(settings.repository(source.hub), source.revision or "main", commit)
+        note_absent(settings, source, commit, [file.path for file in files])
+    path = model_path(there, source, needed)
+    return Pulled(path, commit, len(needed), sum(f.size for f in needed), weights.notes)
 
 
-def _model_path(paths: Sequence[Path], files: Sequence[HubFile]) -> Path:
-    """The folder that the files are in; the file itself where it is GGUF, or its first part."""
-    if files[0].path.endswith(".gguf"):
-        return paths[0]
-    depth = files[0].path.count("/")
-    return paths[0].parents[depth]
+@contextmanager
+def _asking_no_other_hub() -> Iterator[None]:
+    """Keep huggingface_hub from asking the public hub for anything beside the files.
+
+    For the user agent of its requests 2.4 asks /api/agent-harnesses of HF_ENDPOINT, whichever
+    endpoint a call names (utils/_detect_agent.py), unless telemetry is off.
+    """
+    before = constants.HF_HUB_DISABLE_TELEMETRY
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = before
+
+
+def _reader(source: Source, settings: HubSettings, files: Sequence[HubFile], commit: str) -> Read:
+    """Gives a small file's content; it is fetched once, to a place of its own."""
+    known: dict[str, bytes] = {}
+
+    def read(path: str) -> bytes:
+        if path not in known:
+            file = next(file for file in files if file.path == path)
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    known[path] = _fetch(source, settings, file, commit, Path(folder)).read_bytes()
+            except PullError as error:
+                raise _NotRead(str(error)) from error.__cause__
+        return known[path]
+
+    return read
+
+
+def _refuse_mixture(
+    source: Source,
+    files: Sequence[HubFile],
+    there: Path,
+    needed: Sequence[HubFile],
+    weights: Sequence[str],
+    read: Read,
+) -> None:
+    """Raises PullError if the place holds other weights, which would be read instead of these."""
+    here = [path for path in names_in(there) if is_weights(path) and path not in weights]
+    if not here:
+        return
+    listed = {file.path for file in files}
+    folder = folder_of(sorted(listed), source.file)
+
+    def content(path: str) -> bytes:
+        return read(path) if path in listed else (there / path).read_bytes()
+
+    together = [HubFile(path, 0) for path in sorted({*here, *(file.path for file in needed)})]
+    try:
+        _, found = chosen(together, folder or None, read=content)
+        if found.paths == tuple(weights):
+            return
+    except PullError:
+        pass  # several sets, and none that is the obvious one
+    raise PullError(
+        f"{there} holds other weights already ({here[0]}), which would be served in place of "
+        f"{weights[0]}; name another place with --to"
+    )
 
 
 def _listing(source: Source, settings: HubSettings) -> tuple[str, list[HubFile]]:
@@ -182,11 +247,10 @@ def _check_space(
     source: Source,
     settings: HubSettings,
     files: Sequence[HubFile],
-    commit: str,
+    there: Path,
     to: Path | None,
 ) -> None:
     folder = to or settings.cache_folder
-    there = to or settings.repository(source.hub) / "snapshots" / commit
     missing = sum(file.size for file in files if not (there / file.path).exists())
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = settings.free_bytes(existing)
@@ -197,55 +261,8 @@ def _check_space(
         )
 
 
-def _note_revision(repository: Path, revision: str, commit: str) -> None:
-    """Write down what a branch stands for, as huggingface_hub's cache has it, for offline use."""
-    if revision == commit:
-        return
-    ref = repository / "refs" / revision
-    ref.parent.mkdir(parents=True, exist_ok=True)
-    partial = ref.with_name(f"{ref.name}.{os.getpid()}.part")
-    partial.write_text(commit)
-    partial.replace(ref)
-
-
-def local_copy(source: Source, settings: HubSettings | None = None) -> Path | None:
-    """Where `source` is complete on this machine; None where it is not. Asks no network."""
-    settings = settings or HubSettings()
-    repository = settings.repository(source.hub)
-    revision = source.revision or "main"
-    ref = repository / "refs" / revision
-    commit = ref.read_text().strip() if ref.is_file() else revision
-    folder = repository / "snapshots" / commit
-    if not folder.is_dir():
-        return None
-    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    try:
-        needed = needed_files([HubFile(name, 0) for name in names], source.file)
-    except PullError:
-        return None
-    if not _complete(folder, needed):
-        return None
-    return _model_path([folder / file.path for file in needed], needed)
-
-
-def _complete(folder: Path, files: Sequence[HubFile]) -> bool:
-    """Whether no part of the weights is missing, by the index or the parts' own names."""
-    names = {file.path for file in files}
-    if not names & {"config.json", "params.json"} and not files[0].path.endswith(".gguf"):
-        return False
-    index = folder / "model.safetensors.index.json"
-    if index.is_file() and "model.safetensors" not in names:
-        return set(json.loads(index.read_text())["weight_map"].values()) <= names
-    return all(_parts(name) <= names for name in names)
-
-
-def _parts(name: str) -> set[str]:
-    """All names of a file in numbered parts, "…-00001-of-00003.gguf"; its own name otherwise."""
-    stem, of, rest = name.rpartition("-of-")
-    total, _, ending = rest.partition(".")
-    if not of or not total.isdigit() or not stem[-5:].isdigit():
-        return {name}
-    return {f"{stem[:-5]}{i:05d}-of-{total}.{ending}" for i in range(1, int(total) + 1)}
+class _NotRead(PullError):
+    """A small file that the choice depends on cannot be had; the sentence names the source."""
 
 
 class _Interrupted(PullError):
@@ -258,8 +275,9 @@ class _Unreachable(_Interrupted):
     def __init__(self, settings: HubSettings, error: Exception) -> None:
         self.how = type(error).__name__
         super().__init__(
-            f"the connection to {settings.url} broke ({self.how}); pull again: what is complete is "
-            "kept"
+            f"the connection to {settings.url} broke ({self.how}); what is complete is kept: pull "
+            "again when there is a network, or from a mirror (HF_ENDPOINT, or --mirror of berth "
+            "pull)"
         )
 
 

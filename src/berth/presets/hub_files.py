@@ -1,84 +1,75 @@
-"""Which files of a repository a model needs, decided from their names alone. Pure."""
+"""Which files of a repository a model needs: its weights, and what says how to run them. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Sequence
 
+from berth.presets.source import HubFile, PullError, Source, parse_source
+from berth.presets.weight_choice import (
+    Read,
+    Weights,
+    choose_weights,
+    is_pickle,
+    named_weights,
+)
 
-class PullError(Exception):
-    """Weights cannot be had; the message is a sentence with the way out of it."""
+__all__ = [
+    "TOKENIZERS",
+    "HubFile",
+    "PullError",
+    "Source",
+    "chosen",
+    "folder_of",
+    "is_pickle",
+    "needed_files",
+    "parse_source",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """One file of a repository."""
-
-    path: str  # inside the repository
-    size: int  # bytes
-    sha256: str | None = None  # of files in large-file storage; None: git's own small ones
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where weights are: a hub's repository, perhaps one file of it, perhaps one revision."""
-
-    hub: str  # "meta-llama/Llama-2-7b-chat-hf"
-    file: str | None = None
-    revision: str | None = None  # a commit, branch or tag; None: the main branch
-
-    def __str__(self) -> str:
-        return self.hub if self.file is None else f"{self.hub}:{self.file}"
-
-
-_SOURCE = re.compile(r"(?P<hub>[\w.-]+/[\w.-]+)(:(?P<file>[^:@]+))?(@(?P<revision>[^:@]+))?")
-
-
-def parse_source(text: str) -> Source | None:
-    """HUB_ID, HUB_ID:FILE, either with @REVISION; None where `text` is neither."""
-    match = _SOURCE.fullmatch(text)
-    if match is None or any(part in (".", "..") for part in match["hub"].split("/")):
-        return None
-    if match["file"] and ".." in PurePosixPath(match["file"]).parts:
-        return None
-    return Source(match["hub"], match["file"], match["revision"])
-
-
+# Any one of these lines is a tokeniser.
+TOKENIZERS = (
+    ("tokenizer.json",),
+    ("tokenizer.model",),
+    ("tekken.json",),
+    ("vocab.json", "merges.txt"),
+    ("vocab.txt",),
+    ("sentencepiece.bpe.model",),
+    ("spiece.model",),
+    ("tiktoken.model",),
+)
 # Small files at the top that say how to run the weights, and how to write text for them.
 _SMALL = {
     "config.json",
     "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
     "params.json",
+    "quantize_config.json",  # of GPTQ's, AWQ's and ModelOpt's tools
+    "quant_config.json",
+    "hf_quant_config.json",
     "modules.json",  # of sentence encoders, with the next two
     "sentence_bert_config.json",
     "1_Pooling/config.json",
-}
-_LICENCES = re.compile(r"(LICEN[CS]E|USE_POLICY|NOTICE)(\.\w+)?", re.IGNORECASE)
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_META = re.compile(r"consolidated\.\d+\.pth")
-_GGUF_PART = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<total>\d{5})\.gguf")
+} | {name for names in TOKENIZERS for name in names}
+_SMALL_KINDS = re.compile(
+    r"(LICEN[CS]E|USE_POLICY|NOTICE)(\.\w+)?"
+    r"|tokenizer\.model\.v\d+\w*"  # Mistral's
+    r"|[\w.-]+\.tiktoken"  # the first Qwen's
+    r"|additional_chat_templates/[\w.-]+\.jinja",
+    re.IGNORECASE,
+)
 
 
-def is_pickle(path: str) -> bool:
-    """Whether reading the file may run code that it carries."""
-    return path.lower().endswith(_PICKLES)
-
-
-def needed_files(files: Sequence[HubFile], only: str | None = None) -> list[HubFile]:
+def needed_files(
+    files: Sequence[HubFile],
+    only: str | None = None,
+    *,
+    read: Read | None = None,
+    variant: str | None = None,
+) -> list[HubFile]:
     """What to download, small files first.
 
     safetensors where there are any; else Meta's consolidated.NN.pth beside a params.json, which
@@ -86,83 +77,64 @@ def needed_files(files: Sequence[HubFile], only: str | None = None) -> list[HubF
 
     Args:
         files: all of the repository's.
-        only: one file of weights that was asked for by name.
+        only: one file of weights that was asked for by name, a folder, or a GGUF quantisation.
+        read: gives the content of a small file, so that the index says which files there are. None:
+            the names alone decide.
+        variant: a second number format that was asked for by name ("fp16").
 
     Raises:
         PullError: there are no weights that may be used; says what there is instead.
     """
-    if only is not None:
-        return _named(files, only)
-    top = [file for file in files if "/" not in file.path]
-    weights = _safetensors(top) or _meta(top) or _gguf(top)
-    if not weights:
-        raise PullError(_nothing(files))
-    if weights[0].path.endswith(".gguf"):
-        return weights
-    return [*_small(files), *weights]
+    return chosen(files, only, read=read, variant=variant)[0]
 
 
-def _small(files: Sequence[HubFile]) -> list[HubFile]:
-    indexes = {"model.safetensors.index.json"}
-    return sorted(
-        (f for f in files if f.path in _SMALL | indexes or _LICENCES.fullmatch(f.path)),
-        key=lambda file: file.path,
+def chosen(
+    files: Sequence[HubFile],
+    only: str | None = None,
+    *,
+    read: Read | None = None,
+    variant: str | None = None,
+) -> tuple[list[HubFile], Weights]:
+    """As `needed_files`, and the weights among them, by their paths."""
+    folder = folder_of([file.path for file in files], only)
+    if folder:
+        return _in_folder(files, folder, read, variant)
+    paths = [file.path for file in files]
+    weights = choose_weights(paths, read, variant) if only is None else named_weights(paths, only)
+    if weights.paths[0].endswith(".gguf"):
+        return _by_path(files, set(weights.paths)), weights
+    small = {path for path in paths if path in _SMALL or _SMALL_KINDS.fullmatch(path)}
+    if not weights.paths[0].startswith("consolidated") and "config.json" in small:
+        small -= {"params.json"}  # it describes the other set
+    small |= {weights.index} if weights.index else set()
+    return [*_by_path(files, small), *_by_path(files, set(weights.paths))], weights
+
+
+def folder_of(paths: Sequence[str], only: str | None) -> str:
+    """The folder of the repository that `only` names, with a slash; "" where it names none."""
+    folder = f"{only.rstrip('/')}/" if only else ""
+    return folder if folder and any(path.startswith(folder) for path in paths) else ""
+
+
+def _in_folder(
+    files: Sequence[HubFile], folder: str, read: Read | None, variant: str | None
+) -> tuple[list[HubFile], Weights]:
+    inside = [
+        HubFile(file.path.removeprefix(folder), file.size, file.sha256)
+        for file in files
+        if file.path.startswith(folder)
+    ]
+    there = None if read is None else (lambda path: read(folder + path))
+    found, weights = chosen(inside, read=there, variant=variant)
+    return (
+        [HubFile(folder + file.path, file.size, file.sha256) for file in found],
+        Weights(
+            tuple(folder + path for path in weights.paths),
+            weights.index and folder + weights.index,
+            weights.notes,
+        ),
     )
 
 
-def _sorted(files: Sequence[HubFile], wanted: Callable[[str], object]) -> list[HubFile]:
-    return sorted((file for file in files if wanted(file.path)), key=lambda file: file.path)
-
-
-def _safetensors(top: Sequence[HubFile]) -> list[HubFile]:
-    found = _sorted(top, lambda path: path.endswith(".safetensors"))
-    # Some repositories hold the same weights twice: consolidated.safetensors is Mistral's layout.
-    model = [file for file in found if file.path.startswith("model")]
-    whole = [file for file in model if file.path == "model.safetensors"]
-    return whole or model or found
-
-
-def _meta(top: Sequence[HubFile]) -> list[HubFile]:
-    if all(file.path != "params.json" for file in top):
-        return []
-    return _sorted(top, _META.fullmatch)
-
-
-def _gguf(top: Sequence[HubFile]) -> list[HubFile]:
-    found = _sorted(top, lambda path: path.endswith(".gguf"))
-    models = {_stem(file.path) for file in found}
-    if len(models) > 1:
-        names = ", ".join(sorted(file.path for file in found)[:12])
-        raise PullError(f"there are several GGUF files; name one after a colon: {names}")
-    return found
-
-
-def _stem(path: str) -> str:
-    match = _GGUF_PART.fullmatch(path)
-    return match["stem"] if match else path
-
-
-def _named(files: Sequence[HubFile], only: str) -> list[HubFile]:
-    if is_pickle(only) and not _META.fullmatch(only):
-        raise PullError(f"{only} is a pickle, which can run code; use safetensors or GGUF")
-    chosen = [file for file in files if file.path == only]
-    if not chosen:
-        names = ", ".join(file.path for file in files[:12])
-        raise PullError(f"there is no file {only}; there are {names}")
-    if (part := _GGUF_PART.fullmatch(only)) is not None:
-        return _sorted(
-            files, lambda path: (m := _GGUF_PART.fullmatch(path)) and m["stem"] == part["stem"]
-        )
-    return chosen if only.endswith(".gguf") else [*_small(files), *chosen]
-
-
-def _nothing(files: Sequence[HubFile]) -> str:
-    if pickles := [file.path for file in files if is_pickle(file.path)]:
-        return (
-            f"its weights are only there as {pickles[0]}, a pickle, which can run code; "
-            "look for a conversion to safetensors"
-        )
-    if not files:
-        return "it is empty"
-    names = ", ".join(file.path for file in files[:12])
-    return f"it holds no weights that we read (*.safetensors, *.gguf), only {names}"
+def _by_path(files: Sequence[HubFile], wanted: set[str]) -> list[HubFile]:
+    return sorted((file for file in files if file.path in wanted), key=lambda file: file.path)

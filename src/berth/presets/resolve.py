@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from berth.presets.catalogue import Preset, PresetError, find_preset, preset_of_hub
-from berth.presets.hub import HubSettings, local_copy, pull
-from berth.presets.hub_files import PullError, Source, parse_source
+from berth.presets.hub import pull
+from berth.presets.hub_cache import (
+    HubSettings,
+    has_tokenizer,
+    local_commit,
+    local_copy,
+    unsure_of,
+)
+from berth.presets.source import PullError, Source, parse_source
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,8 @@ def resolve_model(name: str, settings: HubSettings | None = None) -> ResolvedMod
     """Find a model: a folder or GGUF file, a preset, or HUB_ID[:FILE][@REVISION].
 
     What is complete on this machine is used as it is, without asking the network; what is not is
-    pulled.
+    pulled. A copy whose weights are whole but that another program left without tokeniser, chat
+    template or generation_config.json is completed from its own commit.
 
     Raises:
         PresetError: no such folder and no such preset.
@@ -45,10 +56,30 @@ def resolve_model(name: str, settings: HubSettings | None = None) -> ResolvedMod
         assert preset is not None
         raise PullError(f"no hub has the weights of {preset.name}: {preset.source}")
     called = preset.name if preset is not None else source.hub.rpartition("/")[2]
+    settings = settings or HubSettings()
     here = local_copy(source, settings)
     if here is None:
         here = pull(source, settings).path
+    elif lacking := unsure_of(source, settings):
+        here = _completed(source, settings, here, lacking)
     return ResolvedModel(here, called, preset, source)
+
+
+def _completed(source: Source, settings: HubSettings, here: Path, lacking: tuple[str, ...]) -> Path:
+    """The copy with what the repository has of what is `lacking`, of the same commit.
+
+    Raises:
+        PullError: the hub cannot be asked, and the model cannot be served without.
+    """
+    commit = local_commit(source, settings)
+    try:
+        return pull(replace(source, revision=commit), settings, missing_only=True).path
+    except PullError as error:
+        said = f"the copy of {source} on this machine ({here}) has no {' and no '.join(lacking)}"
+        if here.is_dir() and not has_tokenizer(here):
+            raise PullError(f"{said}, and the hub could not be asked for it: {error}") from error
+        _LOG.warning("%s; it is served without, since the hub could not be asked: %s", said, error)
+        return here
 
 
 def locate(name: str) -> tuple[Preset | None, Source | None]:
