@@ -94,6 +94,22 @@ def _has_onednn(dtype: torch.dtype) -> bool:
     return torch._C._has_mkldnn and dtype in (torch.float32, torch.bfloat16)
 
 
+def padded_rows(rows: int) -> int:
+    """The row count that a oneDNN product of `rows` rows is computed with: never less.
+
+    oneDNN compiles and keeps a primitive of 0.2 to 0.5 MB for each weight's shape and each row
+    count, and those of steps that prefill are all numbers up to --max-batch-tokens. Of these
+    there are 29 up to 1,024: 2, every fourth up to 32 and four to a doubling beyond, so that at
+    most a fifth of the rows is padding once there are 16. No row is computed alone: oneDNN sums a
+    lone row in another order than several, and a request is to have the same bits alone and among
+    others.
+    """
+    if rows <= 2:
+        return 2
+    step = max(4, 1 << max(0, (rows - 1).bit_length() - 3))
+    return -(-rows // step) * step
+
+
 class _Product:
     """x @ weight.T + bias with the weight in the layout that is fastest on its device."""
 
@@ -107,18 +123,20 @@ class _Product:
             weight = weight.contiguous()
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)
             self.few_rows = FewRows.of(weight, self.weight)
-        # But its float32 kernel sums a lone row in another order than several: see __call__.
-        self.pad_lone_row = self.onednn and weight.dtype == torch.float32
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if self.few_rows is not None and x.shape[0] <= MOST_ROWS and x.is_contiguous():
+        rows = x.shape[0]
+        if self.few_rows is not None and rows <= MOST_ROWS and x.is_contiguous():
             return self.few_rows(x, self.bias)
         if not self.onednn:
             return F.linear(x, self.weight, self.bias)
-        if self.pad_lone_row and x.shape[0] == 1:
-            # Two rows, so that a request gives the same bits alone and among others.
-            return self._multiply(x.expand(2, -1).contiguous())[:1]
-        return self._multiply(x)
+        size = padded_rows(rows)
+        if size == rows:
+            return self._multiply(x)
+        padded = x.new_empty(size, x.shape[1])
+        padded[:rows] = x
+        padded[rows:] = 0
+        return self._multiply(padded)[:rows]
 
     def _multiply(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
