@@ -43,7 +43,7 @@ def add(
 
 def step(scheduler: Scheduler, token: int = WORD) -> tuple[StepPlan, list[Emitted]]:
     plan = scheduler.schedule()
-    return plan, scheduler.advance(plan, [token] * len(plan.samples))
+    return plan, scheduler.advance(plan, [[token]] * len(plan.samples))
 
 
 def entries(scheduler: Scheduler, plan: StepPlan) -> list[tuple[int, int, int]]:

@@ -46,7 +46,7 @@ def test_decodes_go_first_and_a_prefill_gets_the_rest_of_the_budget() -> None:
     assert entries(scheduler, plan) == [(1, 2, 1), (2, 1, 1), (3, 0, 6)]
     assert plan.tokens == [WORD, WORD, *range(20, 26)]
     assert plan.samples == [0, 1]
-    scheduler.advance(plan, [WORD, WORD])
+    scheduler.advance(plan, [[WORD], [WORD]])
     add(scheduler, 4, [8])  # may not take the budget of the prefill before it
     plan = scheduler.schedule()
     assert entries(scheduler, plan) == [(1, 3, 1), (2, 2, 1), (3, 6, 6)]
@@ -103,7 +103,7 @@ def test_a_sequence_ends_and_gives_everything_back(
     emitted: list[Emitted] = []
     while scheduler.has_work:
         emitted += step(scheduler, token)[1]
-    assert [e.token for e in emitted] == sequence.output == output
+    assert [token for e in emitted for token in e.tokens] == sequence.output == output
     assert [e.finish_reason for e in emitted] == [None] * (len(output) - 1) + [reason]
     assert (sequence.status, sequence.slot, sequence.blocks) == (Status.FINISHED, NO_SLOT, [])
     assert scheduler.stats().blocks_used == 0
@@ -165,7 +165,7 @@ def test_a_replay_computes_what_was_emitted_and_goes_on_after_it() -> None:
     sequence = add(scheduler, 1, [10, 11], emitted=[12, 13], max_tokens=4)
     plan, emitted = step(scheduler)
     assert (plan.tokens, plan.samples) == ([10, 11, 12, 13], [0])
-    assert [(e.token, e.finish_reason) for e in emitted] == [(WORD, None)]
+    assert [(e.tokens, e.finish_reason) for e in emitted] == [([WORD], None)]
     assert step(scheduler)[1][0].finish_reason == "length"
     assert sequence.output == [12, 13, WORD, WORD]
 
@@ -197,11 +197,11 @@ def test_steps_are_taken_one_at_a_time_and_in_order() -> None:
     plan = scheduler.schedule()
     with pytest.raises(RuntimeError, match="before advance"):
         scheduler.schedule()
-    with pytest.raises(ValueError, match="2 tokens for 1 entries"):
-        scheduler.advance(plan, [WORD, WORD])
-    scheduler.advance(plan, [WORD])
+    with pytest.raises(ValueError, match="2 entries for 1 that sample"):
+        scheduler.advance(plan, [[WORD], [WORD]])
+    scheduler.advance(plan, [[WORD]])
     with pytest.raises(RuntimeError, match="not in flight"):
-        scheduler.advance(plan, [WORD])
+        scheduler.advance(plan, [[WORD]])
 
 
 def test_a_plan_travels_as_one_flat_message() -> None:

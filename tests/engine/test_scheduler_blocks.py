@@ -102,7 +102,7 @@ def test_prompt_logprobs_are_asked_for_once_even_if_preempted(prefix_caching: bo
         for entry, (request_id, start, count) in enumerate(entries(scheduler, plan)):
             if request_id == 2:
                 rows += range(start + count - plan.logits[entry], start + count)
-        scheduler.advance(plan, [WORD] * len(plan.samples))
+        scheduler.advance(plan, [[WORD]] * len(plan.samples))
     assert scored.preemptions == 1
     assert rows == list(range(8))
 
@@ -129,7 +129,7 @@ def test_the_last_to_arrive_is_preempted_and_resumes_with_its_output() -> None:
     plan, emitted = step(scheduler, 31)
     assert (plan.starts, plan.tokens) == ([0], [20, WORD, WORD, WORD, WORD])
     assert second.output == [WORD, WORD, WORD, WORD, 31]  # nothing sampled twice
-    assert [e.token for e in emitted] == [31]
+    assert [token for e in emitted for token in e.tokens] == [31]
     step(scheduler, 32)
     assert second.status is Status.FINISHED
 
@@ -159,7 +159,7 @@ def test_a_preempted_sequence_goes_before_those_that_never_ran() -> None:
     while scheduler.has_work:
         plan = scheduler.schedule()
         order += [request_id for request_id, start, _ in entries(scheduler, plan) if start == 0]
-        scheduler.advance(plan, [WORD] * len(plan.samples))
+        scheduler.advance(plan, [[WORD]] * len(plan.samples))
     assert order == [1, 2, 2, 3]
     assert third.num_output == 1
 
@@ -233,7 +233,7 @@ def test_what_a_step_computes_for_a_cancelled_sequence_is_dropped() -> None:
     scheduler.cancel([1])
     assert scheduler.stats().blocks_used == 1
     again = add(scheduler, 1, [10, 11, 12])  # the id is free too
-    emitted = scheduler.advance(plan, [WORD, WORD])
+    emitted = scheduler.advance(plan, [[WORD], [WORD]])
     assert [e.sequence for e in emitted] == [other]
     assert cancelled.output == []
     plan = scheduler.schedule()
@@ -248,7 +248,7 @@ def test_kv_that_is_not_trusted_is_found_by_nobody() -> None:
     add(scheduler, 2, [*range(10, 16), 17, 18, 19])
     plan = scheduler.schedule()
     scheduler.cancel([2], distrust=True)  # its prefix is the first one's too
-    scheduler.advance(plan, [WORD, WORD])
+    scheduler.advance(plan, [[WORD], [WORD]])
     assert scheduler.stats().blocks_used == 4
     third = add(scheduler, 3, [*range(10, 16), 17, 18, 19])
     step(scheduler)

@@ -3,11 +3,14 @@
 The key test runs every plan through `Worker`, a small model of what a rank does with nothing but
 the plans: it keeps a table per slot and a cache whose cells hold, in place of keys and values,
 the whole prefix that they stand for. What a position attends to must then be exactly the tokens
-that the test itself knows the sequence to have.
+that the test itself knows the sequence to have, and what can be found in the prefix cache must
+never hold a draft that was rejected.
 """
 
 from __future__ import annotations
 
+import random
+import struct
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -124,6 +127,8 @@ class Engine(RuleBasedStateMachine):
         self.sequences: dict[int, Sequence] = {}
         self.known: list[list[int]] = [[0, 1, 2, 0, 1, 2, 0, 1, 2, 0]]  # texts to share from
         self.last_id = 0
+        # Every content that a full block may be found by: of accepted tokens alone.
+        self.accepted: set[Prefix] = set()
 
     @rule(data=st.data(), requests=st.integers(1, 3))
     def add(self, data: st.DataObject, requests: int) -> None:
@@ -192,10 +197,16 @@ class Engine(RuleBasedStateMachine):
             del self.expected[id_]
 
     def step_with(self, seed: int, cancelled: list[int]) -> None:
-        """One step: plan, compute in the worker, check what was read, sample, take in.
+        """One step: plan, compute, compare with what is known, advance.
 
-        `seed` decides the tokens sampled. `cancelled` end during the step.
+        `seed` decides the tokens sampled, those proposed, and how many of these are accepted.
+        `cancelled` end during the step.
         """
+        chance = random.Random(seed)
+        for sequence in self.scheduler._running:
+            if chance.random() < 0.5:
+                draft = [chance.randrange(STOP + 1) for _ in range(chance.randrange(7))]
+                self.scheduler.propose(sequence, draft)
         plan = self.scheduler.schedule()
         assert plan.empty == (not self.expected)
         if plan.empty:
@@ -208,35 +219,68 @@ class Engine(RuleBasedStateMachine):
         for entry, sequence in enumerate(batch):
             assert sequence is not None
             expected = self.expected[sequence.request_id]
+            drafts = plan.drafts[entry]
             tokens = expected.prompt + expected.output
             end = plan.starts[entry] + plan.counts[entry]
-            assert seen[entry] == (-sequence.root, *tokens[:end])
-            assert (entry in plan.samples) == (end == len(tokens))
-            assert plan.logits[entry] >= (entry in plan.samples)
+            assert seen[entry] == (-sequence.root, *[*tokens, *sequence.draft[:drafts]][:end])
+            assert (entry in plan.samples) == (end == len(tokens) + drafts)
+            assert plan.logits[entry] >= (entry in plan.samples) + drafts
             rows = range(end - plan.logits[entry], end)
             assert rows.start >= plan.starts[entry]
             expected.scored += [row for row in rows if row < len(expected.prompt)]
         self.scheduler.cancel(cancelled)
         self.forget(cancelled)
-        draws = [(seed * (entry + 7)) % 11 for entry in plan.samples]
-        sampled = [STOP if draw == 10 else draw % 3 for draw in draws]
-        emitted = iter(self.scheduler.advance(plan, sampled))
-        for entry, token in zip(plan.samples, sampled, strict=True):
+        accepted = []
+        for entry in plan.samples:
+            sequence = batch[entry]
+            assert sequence is not None
+            confirmed = chance.randint(0, plan.drafts[entry])
+            draw = (seed * (entry + 7)) % 11
+            accepted.append([*sequence.draft[:confirmed], STOP if draw == 10 else draw % 3])
+        emitted = iter(self.scheduler.advance(plan, accepted))
+        for entry, given in zip(plan.samples, accepted, strict=True):
             sequence = batch[entry]
             assert sequence is not None
             if sequence.request_id not in self.expected:
                 continue
             expected = self.expected[sequence.request_id]
-            expected.output.append(token)
+            before = len(expected.output)
+            reason = None
+            for token in given:
+                expected.output.append(token)
+                reason = expected.ends(self.max_model_len)
+                if reason:
+                    break
             assert sequence.output == expected.output
-            reason = expected.ends(self.max_model_len)
-            assert next(emitted) == (sequence, token, reason)
-            if len(expected.output) == 1 and expected.params.prompt_logprobs is not None:
+            assert next(emitted) == (sequence, expected.output[before:], reason)
+            if not before and expected.params.prompt_logprobs is not None:
                 assert expected.scored == list(range(len(expected.prompt)))
             if reason:
                 ends.append(sequence.request_id)
         assert next(emitted, None) is None
+        for sequence in batch:
+            assert sequence is not None
+            self.accept(sequence)
         self.forget(ends)
+        self.check_published()
+
+    def accept(self, sequence: Sequence) -> None:
+        size = self.blocks.block_size
+        for end in range(size, len(sequence.tokens) + 1, size):
+            self.accepted.add((-sequence.root, *sequence.tokens[:end]))
+
+    def check_published(self) -> None:
+        """What can be found holds, cell by cell, the KV of tokens that were all accepted."""
+        size = self.blocks.block_size
+        for key, block in self.blocks._published.items():
+            _, *tokens = struct.unpack(f"={size + 1}q", key)
+            content = self.worker.cache[block, size - 1]
+            assert content in self.accepted
+            assert list(content[-size:]) == tokens
+            for offset in range(size):
+                assert (
+                    self.worker.cache[block, offset] == content[: len(content) - size + 1 + offset]
+                )
 
     def check_plan(self, plan: StepPlan, batch: list[Sequence | None]) -> None:
         """What a plan promises apart from the KV itself."""
@@ -247,8 +291,13 @@ class Engine(RuleBasedStateMachine):
         # The oldest of all advances; no one overtakes; whoever runs is in the batch.
         assert ids == list(self.expected)[: len(ids)]
         assert batch == self.scheduler._running
-        for sequence, start, count in zip(batch, plan.starts, plan.counts, strict=True):
+        for sequence, start, count, drafts in zip(
+            batch, plan.starts, plan.counts, plan.drafts, strict=True
+        ):
             assert sequence is not None
+            assert 0 <= drafts < count
+            # What the step may add at most is no more than it may have.
+            assert start + count < sequence.max_length or not drafts
             first = start // self.blocks.block_size
             last = (start + count - 1) // self.blocks.block_size
             for block in sequence.blocks[first : last + 1]:
@@ -277,6 +326,9 @@ class Engine(RuleBasedStateMachine):
             assert (sequence.slot, sequence.blocks, sequence.num_computed) == (-1, [], 0)
         taken = [sequence.slot for sequence in running]
         assert sorted(taken + scheduler._free_slots) == list(range(scheduler.max_num_seqs))
+        for sequence in running:  # no block is kept for what was rejected
+            assert len(sequence.blocks) <= blocks.blocks_for(len(sequence.tokens))
+            assert not sequence.draft
         remaining = [len(sequence.tokens) - sequence.num_computed for sequence in running]
         assert all(left == 1 for left in remaining[:-1])  # only the last may be in its prefill
         stats = scheduler.stats()

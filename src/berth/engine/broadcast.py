@@ -17,7 +17,7 @@ from berth.models.parallel import Group
 _FIRST = 8192
 _HEADER = 4
 
-_NOTHING = StepPlan(0, [], [], [], [], [], [], [], [])
+_NOTHING = StepPlan.of(0)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(StepPlan).decode

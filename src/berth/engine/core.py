@@ -153,14 +153,14 @@ class Core:
             for request_id in poisoned:
                 self._waited.pop(request_id, None)
         deltas = [Delta(id_, [], "error", error=BAD_LOGITS_ERROR) for id_ in poisoned]
-        for emitted in self.scheduler.advance(plan, sampled.tokens):
+        for emitted in self.scheduler.advance(plan, [[token] for token in sampled.tokens]):
             sequence = emitted.sequence
             logprob = logprobs[sequence.request_id]
-            first = sequence.num_output == 1
+            first = sequence.num_output == len(emitted.tokens)
             deltas.append(
                 Delta(
                     sequence.request_id,
-                    [emitted.token],
+                    emitted.tokens,
                     emitted.finish_reason,
                     None if logprob is None else [logprob],
                     self._prompt_logprobs.pop(sequence.request_id, None) if first else None,

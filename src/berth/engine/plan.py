@@ -15,13 +15,18 @@ this order:
    the flat `tokens`. Position p's key and value go to `table[slot, p // block_size]`, offset
    `p % block_size`; position p attends to positions 0 … p through the same row.
 4. `logits[e]` says how many of the entry's last positions need logits: 0 for a chunk that does
-   not reach the end, 1 for a decode or a last chunk, more where the prompt's own logprobs are
-   asked for. Row p scores the prompt's token p + 1; each p but the prompt's last is asked for
-   once, in order, even if the sequence is preempted in between.
+   not reach the end, 1 for a decode or a last chunk, 1 + `drafts[e]` for a decode with drafts, more
+   where the prompt's own logprobs are asked for. Row p scores the prompt's token p + 1; each p but
+   the prompt's last is asked for once, in order, even if the sequence is preempted in between.
 
-Entries stand in order of arrival. Each has a slot of its own; entries of one position (decodes)
-come before any longer one that continues from an earlier step. No block is written by two
-entries, and none that is written is shared, so entries may be computed in any order.
+The last `drafts[e]` tokens of an entry are drafts: proposed to come next, not accepted yet. What is
+computed of them stands in the cache until the step's result is known. A rejected draft's position
+is written again by a later plan; its block has been found by nobody meanwhile, and may have been
+given back.
+
+Entries stand in order of arrival. Each has a slot of its own; decodes (one position, and drafts)
+come before any prefill that continues from an earlier step. No block is written by two entries,
+and none that is written is shared, so entries may be computed in any order.
 """
 
 from __future__ import annotations
@@ -40,7 +45,14 @@ class StepPlan(msgspec.Struct, frozen=True, array_like=True, gc=False):
     counts: list[int]  # per entry: positions computed, at least 1
     tokens: list[int]  # flat, sum(counts) ids
     logits: list[int]  # per entry: trailing positions that need logits
-    samples: list[int]  # entries (indices, ascending) whose last position samples a token: rank 0
+    samples: list[int]  # entries (indices, ascending) that sample: rank 0. At their last position,
+    #                     and with drafts at each of the last 1 + drafts[e]
+    drafts: list[int]  # per entry: trailing positions whose tokens are not accepted yet
+
+    @classmethod
+    def of(cls, step: int) -> StepPlan:
+        """A plan without entries, to be filled."""
+        return cls(step, [], [], [], [], [], [], [], [], [])
 
     @property
     def empty(self) -> bool:

@@ -6,7 +6,8 @@
                                       # (distrust=True: nor is their KV shared any more)
     plan = scheduler.schedule()       # a StepPlan (plan.py); plan.empty: nothing to do
     scheduler.sequence_in(slot)       # the Sequence of a plan's entry
-    emitted = scheduler.advance(plan, sampled)   # sampled[i] belongs to entry plan.samples[i]
+    emitted = scheduler.advance(plan, accepted)  # accepted[i]: tokens of entry plan.samples[i]
+    scheduler.propose(sequence, draft)           # tokens that may come next; before schedule()
     scheduler.stats(step_seconds, len(plan.tokens))
 
 Calls come from one thread. Between schedule() of a plan that is not empty and its advance(), add
@@ -28,6 +29,14 @@ What follows from it, and what the tests hold it to:
 - The oldest sequence advances in every step: all others would be preempted for it, and add()
   refused it if it did not fit the cache alone. Hence each one ends.
 
+A sequence can advance by several tokens in one step. Of a decoding one, tokens may be proposed as
+its next (`propose`): they are computed together with its last token, as far as the budget, the
+blocks and its length leave room for them after each running sequence has one position and a block
+to grow; nothing is preempted for a draft. The step accepts one token more than the drafts at the
+front that it confirms; one token is the case without drafts. Only then are blocks published, and
+only those whose every token is accepted; what was computed of the rejected ones is taken back, and
+so are the blocks that they alone needed.
+
 To keep a newcomer from being thrown out at once, it is admitted only if a block for each sequence
 that runs already stays free; not where nothing runs.
 """
@@ -37,6 +46,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Iterable
+from collections.abc import Sequence as Tokens
 from typing import NamedTuple
 
 from berth.engine.block_manager import BlockManager
@@ -50,10 +60,10 @@ class Unschedulable(ValueError):
 
 
 class Emitted(NamedTuple):
-    """One token that a step added to a sequence, and whether the sequence ends with it."""
+    """What a step added to a sequence, and whether the sequence ends with it."""
 
     sequence: Sequence
-    token: int
+    tokens: list[int]  # at least one
     finish_reason: FinishReason | None
 
 
@@ -176,7 +186,7 @@ class Scheduler:
         """
         if self._in_flight is not None:
             raise RuntimeError("schedule() before advance() of the plan before")
-        plan = StepPlan(self._steps + 1, [], [], [], [], [], [], [], [])
+        plan = StepPlan.of(self._steps + 1)
         self._plan_running(plan)
         if self._waiting and not self._head_blocked:
             self._admit(plan)
@@ -187,49 +197,90 @@ class Scheduler:
             self._in_flight = plan
         return plan
 
-    def advance(self, plan: StepPlan, sampled: list[int]) -> list[Emitted]:
-        """Take in what the step of `plan` computed: sampled[i] belongs to entry plan.samples[i].
+    def propose(self, sequence: Sequence, draft: Tokens[int]) -> None:
+        """Let these tokens, as many of them as there is room for, be computed as its next.
 
-        Returns: the tokens added, in order of arrival. A sequence that ends has given its blocks
-            and its slot back. Sequences cancelled during the step are left out.
+        A draft is good for one step. It is dropped where the sequence is not decoding by then.
+
+        Raises:
+            RuntimeError: a plan is in flight, whose tokens would come first.
+        """
+        if self._in_flight is not None:
+            raise RuntimeError("propose() before advance() of the plan in flight")
+        sequence.draft = list(draft)
+
+    def advance(self, plan: StepPlan, accepted: Tokens[Tokens[int]]) -> list[Emitted]:
+        """Take in what the step of `plan` computed: accepted[i] belongs to entry plan.samples[i].
+
+        Args:
+            accepted: of each entry the drafts that the model confirms, from the first one on, and
+                the token that it gives after them. One token where there are no drafts.
+
+        Returns: the tokens added, in order of arrival; those after a sequence's end are dropped. A
+            sequence that ends has given its blocks and its slot back. Sequences cancelled during
+            the step are left out.
         Raises:
             RuntimeError: `plan` is not the one that schedule() returned last.
-            ValueError: not one sampled token for each entry that samples.
+            ValueError: not at least one token for each entry that samples, or tokens before the
+                last that are not the entry's drafts: what was computed is not theirs.
         """
         if plan is not self._in_flight:
             raise RuntimeError("advance() of a plan that is not in flight")
-        if len(sampled) != len(plan.samples):
-            raise ValueError(f"{len(sampled)} tokens for {len(plan.samples)} entries that sample")
+        given = self._given(plan, accepted)
         self._in_flight = None
         slots = self._slots
         block_size = self.block_manager.block_size
         caching = self.block_manager.prefix_caching
-        for slot, start, count in zip(plan.slots, plan.starts, plan.counts, strict=True):
+        emitted: list[Emitted] = []
+        ended = False
+        for slot, start, count, tokens in zip(
+            plan.slots, plan.starts, plan.counts, given, strict=True
+        ):
             sequence = slots[slot]
             if sequence is None:
                 continue
-            sequence.num_computed = start + count
-            if caching and start + count >= (sequence.num_published + 1) * block_size:
+            if tokens is None:
+                reason = None
+                sequence.num_computed = start + count
+            else:
+                kept, reason = sequence.extend(tokens)
+                emitted.append(Emitted(sequence, kept, reason))
+                sequence.num_computed = len(sequence.tokens) - 1
+            if caching and sequence.num_computed >= (sequence.num_published + 1) * block_size:
                 self._publish(sequence)
                 if count > 1:  # a prompt's blocks: the head of the queue may share them now
                     self._head_blocked = False
             if sequence.scored < sequence.num_prompt:
                 sequence.scored = max(sequence.scored, start + count)
-        emitted: list[Emitted] = []
-        ended = False
-        for entry, token in zip(plan.samples, sampled, strict=True):
-            sequence = slots[plan.slots[entry]]
-            if sequence is None:
-                continue
-            sequence.tokens.append(token)
-            reason = finish_reason(sequence)
             if reason is not None:
                 self._release(sequence, Status.FINISHED)
                 ended = True
-            emitted.append(Emitted(sequence, token, reason))
+            elif sequence.draft:
+                self._drop_draft(sequence)
         if ended:
             self._drop_ended()
         return emitted
+
+    def _given(self, plan: StepPlan, accepted: Tokens[Tokens[int]]) -> list[Tokens[int] | None]:
+        """What each entry was given; None where it does not sample. Raises ValueError."""
+        if len(accepted) != len(plan.samples):
+            raise ValueError(
+                f"tokens of {len(accepted)} entries for {len(plan.samples)} that sample"
+            )
+        given: list[Tokens[int] | None] = [None] * len(plan.slots)
+        for entry, tokens in zip(plan.samples, accepted, strict=True):
+            given[entry] = tokens
+            if len(tokens) == 1:
+                continue
+            sequence = self._slots[plan.slots[entry]]
+            if sequence is None:
+                continue
+            drafts = sequence.draft[: plan.drafts[entry]]
+            if not 1 <= len(tokens) <= 1 + len(drafts):
+                raise ValueError(f"{len(tokens)} tokens for an entry with {len(drafts)} drafts")
+            if list(tokens[:-1]) != drafts[: len(tokens) - 1]:
+                raise ValueError(f"tokens {list(tokens)} do not begin with the drafts {drafts}")
+        return given
 
     # --- the running ones ---------------------------------------------------------------------
 
@@ -247,15 +298,51 @@ class Scheduler:
                 block = self.block_manager.append()
                 plan.blocks.extend((sequence.slot, len(sequence.blocks), block))
                 sequence.blocks.append(block)
-            self._enter(plan, sequence)
+            drafts = self._plan_draft(plan, sequence, len(running) - index - 1)
+            self._enter(plan, sequence, drafts)
             index += 1
 
-    def _enter(self, plan: StepPlan, sequence: Sequence) -> None:
+    def _plan_draft(self, plan: StepPlan, sequence: Sequence, later: int) -> int:
+        """How many of its drafts are computed now; takes the blocks that they need.
+
+        `later`: running sequences after this one. A position of the step and a free block are left
+        to each, so that no draft keeps another sequence from advancing.
+        """
+        length = len(sequence.tokens)
+        decodes = sequence.num_computed == length - 1 and sequence.scored >= sequence.num_prompt
+        if not sequence.draft or not decodes:
+            return 0
+        blocks = self.block_manager
+        held = len(sequence.blocks)
+        reach = held + max(0, blocks.free_blocks - later)  # blocks that it could have
+        drafts = min(
+            len(sequence.draft),
+            sequence.max_length - length - 1,  # one token more than the drafts can be accepted
+            self.max_batch_tokens - len(plan.tokens) - later - 1,
+            reach * blocks.block_size - length,
+        )
+        for at in range(held, blocks.blocks_for(length + drafts)):
+            block = blocks.append()
+            plan.blocks.extend((sequence.slot, at, block))
+            sequence.blocks.append(block)
+        return drafts
+
+    def _drop_draft(self, sequence: Sequence) -> None:
+        """Forget its drafts, and give back the blocks that none but rejected ones lie in."""
+        sequence.draft = []
+        needed = self.block_manager.blocks_for(len(sequence.tokens))
+        if len(sequence.blocks) > needed:
+            self.block_manager.free(sequence.blocks[needed:])
+            del sequence.blocks[needed:]
+            self._head_blocked = False
+
+    def _enter(self, plan: StepPlan, sequence: Sequence, drafts: int = 0) -> None:
         """Add an entry: what is left of the sequence, or as much as the budget allows."""
         start = sequence.num_computed
         end = len(sequence.tokens)
         if end - start == 1:
             plan.tokens.append(sequence.tokens[start])
+            plan.tokens.extend(sequence.draft[:drafts])
         else:
             end = min(end, start + self.max_batch_tokens - len(plan.tokens))
             plan.tokens.extend(sequence.tokens[start:end])
@@ -265,10 +352,11 @@ class Scheduler:
         if sequence.scored < sequence.num_prompt:
             plan.logits.append(max(0, end - max(start, sequence.scored)))
         else:
-            plan.logits.append(1 if samples else 0)
+            plan.logits.append(1 + drafts if samples else 0)
         plan.slots.append(sequence.slot)
         plan.starts.append(start)
-        plan.counts.append(end - start)
+        plan.counts.append(end - start + drafts)
+        plan.drafts.append(drafts)
 
     def _preempt(self, sequence: Sequence) -> None:
         """Send the last of the running ones back to the head of the queue."""
@@ -362,6 +450,7 @@ class Scheduler:
         """Take a running sequence's blocks and slot away; the caller takes it from the list."""
         self.block_manager.free(sequence.blocks)
         sequence.blocks = []
+        sequence.draft = []
         sequence.num_computed = 0
         self._slots[sequence.slot] = None
         heapq.heappush(self._free_slots, sequence.slot)

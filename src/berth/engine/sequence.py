@@ -30,6 +30,7 @@ class Sequence:
         "blocks",
         "cached_tokens",
         "chain",
+        "draft",
         "max_length",
         "num_computed",
         "num_prompt",
@@ -64,6 +65,7 @@ class Sequence:
         self.tokens: list[int] = list(prompt)  # prompt, then output
         self.num_prompt = len(self.tokens)
         self.tokens.extend(emitted)
+        self.draft: list[int] = []  # proposed to come next, not accepted: see Scheduler.propose
         self.num_computed = 0  # positions 0 … num_computed - 1 have their key and value in `blocks`
         self.blocks: list[int] = []  # the block table
         self.slot = NO_SLOT  # while it is running: 0 … max_num_seqs - 1
@@ -89,6 +91,17 @@ class Sequence:
     def output(self) -> list[int]:
         """A copy of the output tokens."""
         return self.tokens[self.num_prompt :]
+
+    def extend(self, tokens: Iterable[int]) -> tuple[list[int], FinishReason | None]:
+        """Add output tokens, up to the one that ends it. Returns those added, and why it ends."""
+        added: list[int] = []
+        for token in tokens:
+            self.tokens.append(token)
+            added.append(token)
+            reason = finish_reason(self)
+            if reason is not None:
+                return added, reason
+        return added, None
 
 
 def finish_reason(sequence: Sequence) -> FinishReason | None:
