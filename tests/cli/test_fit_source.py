@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from berth.checkpoint.folder import load_config
 from berth.checkpoint.numbers import parameter_count
@@ -79,19 +77,19 @@ def test_a_folder_of_either_layout(layout: str, tmp_path: Path) -> None:
 
 def test_the_configs_dtype_is_what_is_loaded_and_counted(tmp_path: Path) -> None:
     """Weights that are stored wider than config.json says are narrowed, as transformers does."""
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    save_file({"w": torch.zeros(4, 4)}, tmp_path / "model.safetensors")
+    named = {"dtype": "bfloat16", "torch_dtype": "bfloat16"}
+    tensors = write_hf(tmp_path, tiny_config(), changes=named)
     found = open_model(str(tmp_path))
-    assert (found.numbers.dtype, found.stored_bytes) == ("bfloat16", 32)
+    narrow = sum(tensor.nbytes for tensor in tensors.values()) // 2
+    assert (found.numbers.dtype, found.stored_bytes) == ("bfloat16", narrow)
     assert load_config(tmp_path).dtype == "bfloat16"
 
 
 def test_without_one_the_files_dtype_is_taken(tmp_path: Path) -> None:
-    config = {key: value for key, value in CONFIG.items() if key not in ("dtype", "torch_dtype")}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    save_file({"w": torch.zeros(4, 4)}, tmp_path / "model.safetensors")
+    tensors = write_hf(tmp_path, tiny_config(), changes={"dtype": None, "torch_dtype": None})
     found = open_model(str(tmp_path))
-    assert (found.numbers.dtype, found.stored_bytes) == ("float32", 64)
+    wide = sum(tensor.nbytes for tensor in tensors.values())
+    assert (found.numbers.dtype, found.stored_bytes) == ("float32", wide)
     assert load_config(tmp_path).dtype == "float32"
 
 

@@ -200,12 +200,13 @@ def test_convert_reads_what_a_wrapper_wrote(folder: Path) -> None:
     assert torch.equal(state["output.weight"], want["lm_head.weight"])
 
 
-def test_serve_refuses_before_an_engine_what_the_headers_tell(folder: Path) -> None:
+def test_what_the_headers_tell_is_refused_before_an_engine(folder: Path) -> None:
     file = folder / "model-00001-of-00002.safetensors"
     tensors = load_file(file)
     added = {"model.layers.0.self_attn.q_proj.bias": torch.ones(64)}
     save_file(tensors | added, file)
     assert "config.json describes a model without this bias" in said("serve", folder)
+    assert said("fit", folder) == said("check", folder) == said("serve", folder)
     save_file(tensors | {name: tensor * 0 for name, tensor in added.items()}, file)
     done = CliRunner().invoke(main, ["serve", str(folder), "--port", "-1"])
     assert "port must be" in done.output, "a bias of zeros was passed"

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from berth.checkpoint.folder import load_config
+from berth.checkpoint.choose import engine_for
+from berth.checkpoint.folder import describe, load_config
 from berth.models.weights.binding import bind, complaint, is_harmless, unwrapped
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import tensor_shapes
@@ -19,7 +20,7 @@ from berth.models.weights.source import WeightError
 from berth.protocol.config import EngineConfig
 from berth.runtimes.transformers.loading import load_model
 from engine.harness import Engine, random_prompt
-from models.checkpoints import save_transformers, tiny_config
+from models.checkpoints import save_transformers, tiny_config, write_meta
 
 Tensors = dict[str, torch.Tensor]
 PROMPT = random_prompt(1, 20)
@@ -137,6 +138,53 @@ def test_a_base_class_without_a_head_serves_if_the_head_is_tied(
         for load in (native, transformers):
             with pytest.raises((WeightError, ValueError), match=r"lm_head\.weight"):
                 load(folder)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3", "falcon"])
+def test_a_base_class_saved_alone_is_the_native_engines_if_its_head_is_tied(
+    architecture: str, tmp_path: Path
+) -> None:
+    model = save_transformers(tmp_path / "whole", architecture, tie_word_embeddings=True)
+    model.base_model.save_pretrained(tmp_path / "base")
+    names = json.loads((tmp_path / "base" / "config.json").read_text())["architectures"]
+    assert names[0].endswith("Model")
+    assert engine_for(describe(tmp_path / "base")).engine == "native"
+    torch.testing.assert_close(
+        native(tmp_path / "base"), transformers(tmp_path / "whole"), rtol=0, atol=1e-5
+    )
+
+
+def test_a_wrappers_names_in_metas_layout(tmp_path: Path) -> None:
+    config = tiny_config()
+    tensors = write_meta(tmp_path / "clean", config, shards=2)
+    write_meta(tmp_path / "m", config, tensors, shards=2)
+    for path in (tmp_path / "m").glob("*.pth"):
+        state = torch.load(path, weights_only=True)
+        torch.save({f"module._orig_mod.{name}": tensor for name, tensor in state.items()}, path)
+    source = open_weights(tmp_path / "m")
+    source.check(tensor_shapes(source.config))
+    for name, tensor in tensors.items():
+        assert source.read(name).equal(tensor)
+        source.release(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("layers.0.attention.wq.bias", "params.json describes does not use it"),
+        ("layers.2.attention_norm.weight", "params.json gives the model 2 layers (n_layers)"),
+        ("layers.0.attention.wq.lora_A.weight", "not merged"),
+    ],
+)
+def test_a_tensor_of_metas_that_nothing_uses_is_named(name: str, said: str, tmp_path: Path) -> None:
+    write_meta(tmp_path, tiny_config())
+    path = tmp_path / "consolidated.00.pth"
+    torch.save(torch.load(path, weights_only=True) | {name: torch.ones(64)}, path)
+    source = open_weights(tmp_path)
+    with pytest.raises(WeightError) as caught:
+        source.check(tensor_shapes(source.config))
+    assert (caught.value.tensor, caught.value.file) == (name, path.name)
+    assert said in caught.value.reason
 
 
 def test_two_tensors_for_one_are_refused_by_both_engines(saved: Path, tmp_path: Path) -> None:

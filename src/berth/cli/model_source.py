@@ -105,23 +105,19 @@ def from_folder(folder: Path) -> Model:
         described = describe(folder)
     except CheckpointError as error:
         raise ModelError(str(error)) from error
-    pattern = "*.safetensors" if described.layout == "hf" else "consolidated*.pth"
-    files = sorted(folder.glob(pattern))
-    if described.layout == "hf":
-        files = [file for file in files if not file.name.startswith("consolidated")]
-    _whole(files)
-    return _model(folder.name, described)
+    model = _model(folder.name, described)
+    _refuse_weights(folder, "native" if model.engine == "native" else "transformers")
+    return model
 
 
-def _whole(files: Iterable[Path]) -> None:
+def _refuse_weights(folder: Path, engine: EngineKind) -> None:
     """Raises ModelError, in the words in which `berth serve` refuses the same folder."""
-    from berth.cli.refused import whole
+    from berth.cli.refused import refuse_weights
     from berth.images.weight_files import WeightsMissing
 
     try:
-        for file in files:
-            whole(file)
-    except (WeightsMissing, OSError) as error:
+        refuse_weights(folder, engine)
+    except (CheckpointError, WeightsMissing) as error:
         raise ModelError(str(error)) from error
 
 

@@ -17,7 +17,7 @@ from berth.checkpoint.layout import POINTER, folder_layout
 from berth.images.weight_files import WeightsMissing, whole_safetensors
 from berth.models.weights.binding import bind, complaint, is_harmless, refuse_unlike
 from berth.models.weights.digests import DigestError, spans
-from berth.models.weights.names import tensor_shapes
+from berth.models.weights.names import shard_files, tensor_shapes
 from berth.models.weights.pth_torn import first_torn
 from berth.models.weights.source import WeightError
 from berth.protocol.config import EngineKind
@@ -31,33 +31,38 @@ def refuse(folder: Path, kind: EngineKind, degree: int) -> None:
     Raises:
         ConfigError: its description is missing, malformed or of a model that is not known, or it
             cannot be divided so.
-        WeightsMissing: a file of its weights is missing, truncated or not the file itself, or a
-            tensor is missing, of another shape, or of no use to the model.
+        WeightsMissing: as `refuse_weights`; or there are no weights.
     """
-    layout = folder_layout(folder)
     if kind == "native":
         load_config(folder).require_degree(degree)
-    for file in _safetensors(folder) if layout == "hf" else _consolidated(folder):
-        whole(file)
-    if kind == "native" and layout == "hf":
-        try:
+    if not refuse_weights(folder, kind):
+        described, weights = ("config.json", "*.safetensors")
+        if folder_layout(folder) == "meta":
+            described, weights = ("params.json", "consolidated.00.pth")
+        raise WeightsMissing(f"{folder} has {described} and no weights: no {weights} is there")
+
+
+def refuse_weights(folder: Path, kind: EngineKind) -> bool:
+    """Raise what is wrong with the files of a folder's weights; False if it has none.
+
+    Raises:
+        ConfigError: its description is refused.
+        WeightsMissing: a file is missing, truncated or not the file itself, or a tensor is missing,
+            of another shape, or of no use to the model.
+    """
+    try:
+        layout = folder_layout(folder)
+        if layout == "hf":
+            files = [folder / name for name in stored_files(folder)]
+        else:
+            files = shard_files(folder) if any(folder.glob("consolidated*")) else []
+        for file in files:
+            whole(file)
+        if files and kind == "native" and layout == "hf":
             _refuse_tensors(folder, load_config(folder))
-        except WeightError as error:
-            raise WeightsMissing(str(error)) from error
-
-
-def _consolidated(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("consolidated*"))
-    if not found:
-        raise WeightsMissing(f"{folder} has params.json and no weights: no consolidated.00.pth")
-    return [file for file in found if file.suffix in (".pth", ".safetensors")]
-
-
-def _safetensors(folder: Path) -> list[Path]:
-    found = stored_files(folder)
-    if not found:
-        raise WeightsMissing(f"{folder} has config.json and no weights: no *.safetensors is there")
-    return [folder / name for name in found]
+    except WeightError as error:
+        raise WeightsMissing(str(error)) from error
+    return bool(files)
 
 
 def whole(file: Path) -> None:

@@ -30,10 +30,18 @@ def all_architectures() -> tuple[Architecture, ...]:
 
 @cache
 def by_class() -> Mapping[str, Architecture]:
-    """By the class that config.json names, in every spelling."""
-    return MappingProxyType(
-        {name: each for each in all_architectures() for name in (each.name, *each.spelt)}
-    )
+    """By the class that config.json names, in every spelling.
+
+    The base class of what the native engine computes (LlamaModel) is the same model, saved without
+    its head; whether that is tied, or lies in the files after all, the weights tell.
+    """
+    bases = {
+        each.name.replace("ForCausalLM", "Model"): each
+        for each in all_architectures()
+        if each.native is not None
+    }
+    named = {name: each for each in all_architectures() for name in (each.name, *each.spelt)}
+    return MappingProxyType(bases | named)
 
 
 @cache

@@ -71,7 +71,7 @@ def bind(where: Mapping[str, str], config: ModelConfig) -> dict[str, str]:
         if own is None:
             continue
         if own in found:
-            raise WeightError(stored, where[stored], _clash(found[own], where, own))
+            raise clash(stored, found[own], own, where[stored], where[found[own]])
         found[own] = stored
     return found
 
@@ -112,7 +112,7 @@ def renames(where: Mapping[str, str]) -> dict[str, str]:
     for stored in where:
         plain = unwrapped(stored)
         if plain in seen:
-            raise WeightError(stored, where[stored], _clash(seen[plain], where, plain))
+            raise clash(stored, seen[plain], plain, where[stored], where[seen[plain]])
         seen[plain] = stored
         if plain != stored:
             parts |= _WRAPPERS.intersection(stored.split("."))
@@ -121,10 +121,13 @@ def renames(where: Mapping[str, str]) -> dict[str, str]:
     return found | ({rf"^{_FRONT.pattern}": ""} if in_front else {})
 
 
-def _clash(other: str, where: Mapping[str, str], own: str) -> str:
-    return (
-        f"it and {other} in {where[other]} are both {own} of the model, one of them with a "
-        "wrapper's prefix; which one is meant? Remove the other"
+def clash(name: str, other: str, own: str, file: str, other_file: str | None = None) -> WeightError:
+    """The error of two stored tensors that would be one of the model's."""
+    return WeightError(
+        name,
+        file,
+        f"it and {other} in {other_file or file} are both {own} of the model, one of them with a "
+        "wrapper's prefix; which one is meant? Remove the other",
     )
 
 
@@ -218,9 +221,14 @@ def is_harmless(name: str) -> bool:
     return _HARMLESS.fullmatch(unwrapped(name)) is not None
 
 
-def complaint(name: str, config: ModelConfig | None = None) -> str:
-    """Why a tensor that the model does not use is not left out in silence."""
+def complaint(name: str, config: ModelConfig | None = None, *, meta: bool = False) -> str:
+    """Why a tensor that the model does not use is not left out in silence.
+
+    Args:
+        meta: whether it is called as Meta's layout does, and params.json describes the model.
+    """
     plain = unwrapped(name)
+    file, layers = ("params.json", "n_layers") if meta else ("config.json", "num_hidden_layers")
     if _ADAPTER.fullmatch(plain):
         return (
             "it is part of an adapter (LoRA) that was not merged into the model; merge it with "
@@ -228,21 +236,21 @@ def complaint(name: str, config: ModelConfig | None = None) -> str:
         )
     if plain.endswith(_PACKED):
         return (
-            "it is part of quantised weights, and config.json has no quantization_config that "
-            "says how to read them; get the model's own config.json, or its unquantised weights"
+            f"it is part of quantised weights, and {file} has no quantization_config that "
+            f"says how to read them; get the model's own {file}, or its unquantised weights"
         )
     if (layer := _LAYER.fullmatch(plain)) and config and int(layer[1]) >= config.num_layers:
         return (
-            f"config.json gives the model {config.num_layers} layers (num_hidden_layers), and this "
-            "is one of another layer; correct config.json, or remove the tensors"
+            f"{file} gives the model {config.num_layers} layers ({layers}), and this "
+            f"is one of another layer; correct {file}, or remove the tensors"
         )
-    if plain.endswith(".bias"):
+    if plain.endswith(".bias") and not meta:
         return (
             "config.json describes a model without this bias, and leaving it out would change the "
             "answers; switch it on there (attention_bias, mlp_bias; bias for Falcon) if the model "
             "was trained with it"
         )
     return (
-        "the model that config.json describes does not use it, and leaving it out could change the "
-        "answers; correct config.json, or remove the tensor if the model was trained without it"
+        f"the model that {file} describes does not use it, and leaving it out could change the "
+        f"answers; correct {file}, or remove the tensor if the model was trained without it"
     )

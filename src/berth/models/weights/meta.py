@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,13 +9,18 @@ import torch
 
 from berth.checkpoint.fields import read_json
 from berth.checkpoint.meta import from_meta
-from berth.models.weights.files import Entry, TensorFile, dtype_complaint, scratch
-from berth.models.weights.names import EMBEDDING, meta_name, meta_shard_dim, tensor_shapes
+from berth.models.weights.binding import clash, complaint, is_harmless, unwrapped
+from berth.models.weights.files import Entry, TensorFile, dtype_complaint, is_zero_bias, scratch
+from berth.models.weights.names import (
+    EMBEDDING,
+    meta_name,
+    meta_shard_dim,
+    shard_files,
+    tensor_shapes,
+)
 from berth.models.weights.pth_file import PthFile
 from berth.models.weights.safetensors_file import SafetensorsFile
 from berth.models.weights.source import WeightError
-
-_SHARD = re.compile(r"consolidated(?:\.(\d+))?\.(pth|safetensors)")
 
 
 class MetaSource:
@@ -31,8 +35,9 @@ class MetaSource:
     def __init__(self, folder: Path) -> None:
         """Raises: ConfigError for params.json, WeightError for a file that is missing or torn."""
         params = read_json(folder / "params.json")
-        self._files: list[TensorFile] = [_open(path) for path in _shard_files(folder)]
-        embedding = self._files[0].entries.get("tok_embeddings.weight")
+        self._files: list[TensorFile] = [_open(path) for path in shard_files(folder)]
+        self._names = {file.path.name: _plain_names(file) for file in self._files}
+        embedding = self._found(self._files[0], EMBEDDING)
         if embedding is None or len(embedding.shape) != 2:
             file = self._files[0].path.name
             raise WeightError("tok_embeddings.weight", file, "is missing or no matrix")
@@ -42,7 +47,7 @@ class MetaSource:
         self._refuse_missing_shards()
         # The width of the MLP is computed, not given, in params.json: hold it against the file.
         gate = "model.layers.0.mlp.gate_proj.weight"
-        self.check({gate: tensor_shapes(self.config)[gate]})
+        self._check_shapes({gate: tensor_shapes(self.config)[gate]})
 
     @property
     def files(self) -> Sequence[TensorFile]:
@@ -53,6 +58,10 @@ class MetaSource:
         return sum(entry.nbytes for file in self._files for entry in file.entries.values())
 
     def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
+        self._check_shapes(expected)
+        self._refuse_unused()
+
+    def _check_shapes(self, expected: Mapping[str, tuple[int, ...]]) -> None:
         for name, shape in expected.items():
             dim = self._shard_dim(name)
             first = self._entry(self._files[0], name)
@@ -76,6 +85,15 @@ class MetaSource:
                     raise WeightError(_stored(name), file.path.name, why)
             if dim is None:
                 self._refuse_unequal(name)
+
+    def _refuse_unused(self) -> None:
+        """What lies in the files without being computed would change the answers."""
+        used = {meta_name(name) for name in tensor_shapes(self.config)}
+        for file in self._files:
+            for plain, name in self._names[file.path.name].items():
+                if plain in used or is_harmless(name) or is_zero_bias(file, name):
+                    continue
+                raise WeightError(name, file.path.name, complaint(name, self.config, meta=True))
 
     def read(
         self, name: str, *, dim: int = 0, start: int = 0, length: int | None = None
@@ -102,8 +120,8 @@ class MetaSource:
 
     def release(self, name: str) -> None:
         for file in self._files:
-            if _stored(name) in file.entries:
-                file.release(_stored(name))
+            if self._found(file, name) is not None:
+                file.release(self._name_in(file, name))
 
     def close(self) -> None:
         for file in self._files:
@@ -113,15 +131,23 @@ class MetaSource:
         return "one file" if len(self._files) == 1 else f"{len(self._files)} files"
 
     def _entry(self, file: TensorFile, name: str) -> Entry:
-        entry = file.entries.get(_stored(name))
+        entry = self._found(file, name)
         if entry is None:
             raise WeightError(_stored(name), file.path.name, "is missing")
         return entry
 
+    def _name_in(self, file: TensorFile, name: str) -> str:
+        """What a file calls a tensor: Meta's name, and before it what wrappers put there."""
+        plain = _stored(name)
+        return self._names[file.path.name].get(plain, plain)
+
+    def _found(self, file: TensorFile, name: str) -> Entry | None:
+        return file.entries.get(self._name_in(file, name))
+
     def _view(self, file: TensorFile, name: str) -> torch.Tensor:
         if complaint := dtype_complaint(self._entry(file, name)):
             raise WeightError(_stored(name), file.path.name, complaint)
-        return file.view(_stored(name))
+        return file.view(self._name_in(file, name))
 
     def _shard_dim(self, name: str) -> int | None:
         if meta_name(name) is None:
@@ -180,32 +206,15 @@ class MetaSource:
         self.release(name)
 
 
-def shard_names(folder: Path) -> list[str]:
-    """Meta's weight files in `folder`, in order of their numbers."""
-    found = [
-        (int(match[1] or 0), match[0])
-        for path in folder.iterdir()
-        if (match := _SHARD.fullmatch(path.name))
-    ]
-    # Where the same weights are there twice, the format without pickle.
-    suffix = ".safetensors" if any(n.endswith(".safetensors") for _, n in found) else ".pth"
-    return [name for _, name in sorted(found) if name.endswith(suffix)]
-
-
-def _shard_files(folder: Path) -> list[Path]:
-    names = shard_names(folder)
-    if not names:
-        first = "consolidated.00.pth"
-        raise WeightError("tok_embeddings.weight", first, "the file is missing")
-    for number, name in enumerate(names):
-        match = _SHARD.fullmatch(name)
-        if match is not None and int(match[1] or 0) != number:
-            missing = f"consolidated.{number:02d}.{match[2]}"
-            have = ", ".join(names)
-            raise WeightError(
-                "tok_embeddings.weight", missing, f"the file is missing; the folder holds {have}"
-            )
-    return [folder / name for name in names]
+def _plain_names(file: TensorFile) -> dict[str, str]:
+    """A file's names by themselves without wrappers. Raises WeightError where two are one."""
+    found: dict[str, str] = {}
+    for name in file.entries:
+        plain = unwrapped(name)
+        if plain in found:
+            raise clash(name, found[plain], plain, file.path.name)
+        found[plain] = name
+    return found
 
 
 def _open(path: Path) -> TensorFile:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from berth.checkpoint.architectures import Native, by_native_name
 from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.meta_files import SHARD, shard_names
 from berth.checkpoint.native import EMBEDDING, HEAD
+from berth.models.weights.source import WeightError
 
 __all__ = [
     "EMBEDDING",
@@ -15,6 +18,7 @@ __all__ = [
     "meta_name",
     "meta_shard_dim",
     "native_of",
+    "shard_files",
     "tensor_shapes",
 ]
 
@@ -53,6 +57,20 @@ def meta_shard_dim(name: str) -> int | None:
     if match := _LAYER_NAME.fullmatch(name):
         return _LAYER[match[2]][1]
     return _TOP[name][1]
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """Meta's weight files, in order. Raises WeightError if there are none, or one is missing."""
+    names = shard_names(folder)
+    if not names:
+        raise WeightError("tok_embeddings.weight", "consolidated.00.pth", "the file is missing")
+    for number, name in enumerate(names):
+        match = SHARD.fullmatch(name)
+        if match is not None and int(match[1] or 0) != number:
+            missing = f"consolidated.{number:02d}.{match[2]}"
+            why = f"the file is missing; the folder holds {', '.join(names)}"
+            raise WeightError("tok_embeddings.weight", missing, why)
+    return [folder / name for name in names]
 
 
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
