@@ -106,7 +106,7 @@ def test_what_the_native_engine_does_not_compute_goes_to_transformers_with_the_r
             LLAMA | {"quantization_config": {"quant_method": "gptq"}},
             "auto",
             False,
-            "packed by gptq.* package gptqmodel, and that is not installed",
+            "is quantised with gptq, and what reads that is not installed: pip install .*gptqmodel",
         ),
         (SIZES | {"architectures": ["BertModel"]}, "auto", False, "writes no text"),
         (LLAMA | {"architectures": ["LlamaForSequenceClassification"]}, "auto", False, "classifi"),

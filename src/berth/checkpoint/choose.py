@@ -8,34 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Literal
 
 from berth.checkpoint.architectures import by_native_name
 from berth.checkpoint.describe import Description
 from berth.checkpoint.errors import NoEngine
+from berth.checkpoint.quantised import complaint_of, is_installed
 from berth.protocol.config import EngineKind
 
 Wanted = Literal["auto"] | EngineKind
-
-# How weights may be stored packed, and the package without which transformers does not read them;
-# the extras of Berth bring none of these. Source: transformers' quantizers, `validate_environment`.
-_PACKED_BY = {
-    "aqlm": "aqlm",
-    "auto-round": "auto_round",
-    "awq": "gptqmodel",
-    "bitsandbytes": "bitsandbytes",
-    "compressed-tensors": "compressed_tensors",
-    "eetq": "eetq",
-    "gptq": "gptqmodel",
-    "higgs": "flute",
-    "hqq": "hqq",
-    "quanto": "optimum",
-    "quark": "quark",
-    "spqr": "spqr_quant",
-    "torchao": "torchao",
-    "vptq": "vptq",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +25,6 @@ class Choice:
 
     engine: EngineKind
     why: str | None = None
-
-
-def is_installed(package: str) -> bool:
-    """Whether it can be imported here."""
-    return find_spec(package) is not None
 
 
 def engine_for(
@@ -114,10 +90,5 @@ def _refuse_what_gives_no_text(model: Description) -> None:
 
 
 def _refuse_what_is_packed(model: Description, installed: Callable[[str], bool]) -> None:
-    package = _PACKED_BY.get(model.quantization or "")
-    if package is not None and not installed(package):
-        raise NoEngine(
-            f"its weights are packed by {model.quantization}, which transformers reads with the "
-            f"package {package}, and that is not installed; take the model's float16 or bfloat16 "
-            "weights, and --load-in-8bit or --load-in-4bit on an NVIDIA GPU if they are too large"
-        )
+    if (said := complaint_of(model.quantization, installed)) is not None:
+        raise NoEngine(f"the model {said}")

@@ -18,6 +18,7 @@ from berth.checkpoint.layers import ModelNumbers
 from berth.checkpoint.layout import Layout
 from berth.checkpoint.numbers import class_of, numbers_of, sizes_of
 from berth.checkpoint.purpose import complaint
+from berth.checkpoint.quantised import method_of
 from berth.checkpoint.usual import usual_sizes
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}  # of one element
@@ -33,7 +34,7 @@ class Description:
     unsized: str | None = None
     native: ModelConfig | None  # what the native engine computes; None: it does not
     refusal: str | None = None  # why it does not, where it knows the architecture
-    quantization: str | None = None  # quant_method of weights that are stored packed
+    quantization: str | None = None  # how the weights are packed, as `quantised.method_of` has it
     complaint: str | None = None  # why no engine serves it, as `purpose.complaint` says it
     stored_bytes: int | None = None  # of all tensors, where the files' headers were read
 
@@ -65,8 +66,6 @@ def describe_hf(
         refusal = unsized
     if numbers is not None and stored_bytes is not None and not numbers.quantization:
         stored_bytes = _as_loaded(stored_bytes, stored_dtype, numbers.dtype)
-    quantised = fields.values.get("quantization_config")
-    method = quantised.get("quant_method") if isinstance(quantised, Mapping) else None
     return Description(
         layout="hf",
         architecture=name,
@@ -74,7 +73,7 @@ def describe_hf(
         unsized=unsized,
         native=native,
         refusal=refusal,
-        quantization=None if quantised is None else str(method or "an unnamed method"),
+        quantization=method_of(config),
         complaint=complaint(config),
         stored_bytes=stored_bytes,
     )

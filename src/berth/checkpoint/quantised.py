@@ -58,14 +58,18 @@ def method_of(config: Mapping[str, Any]) -> str | None:
 def complaint(
     config: Mapping[str, Any], installed: Callable[[str], bool] | None = None
 ) -> str | None:
+    """`complaint_of` what a config.json says."""
+    return complaint_of(method_of(config), installed or is_installed)
+
+
+def complaint_of(method: str | None, installed: Callable[[str], bool]) -> str | None:
     """Why no engine here reads the packed weights, as a sentence that begins behind the folder's
     name; None if they are not packed, or one reads them.
 
     Args:
-        config: the content of config.json.
-        installed: whether a package can be imported; None asks Python.
+        method: as `method_of` gives it.
+        installed: whether a package can be imported.
     """
-    method = method_of(config)
     if method is None or method in _ALONE:
         return None
     if not method:
@@ -76,25 +80,24 @@ def complaint(
     packages = _PACKAGES.get(method)
     if packages is None:
         return f"is quantised with {method}, which no engine of Berth reads; {_WAY_OUT}"
-    have = installed or _is_installed
-    missing = [name for module, name in packages if not have(module)]
+    missing = [name for module, name in packages if not installed(module)]
     if not missing:
         return None
-    them = " and ".join(missing)
     return (
         f"is quantised with {method}, and what reads that is not installed: pip install "
-        f"{' '.join(missing)} (no extra of Berth brings {them}); or {_WAY_OUT}"
+        f"{' '.join(missing)} (no extra of Berth brings {' and '.join(missing)}); or {_WAY_OUT}"
     )
+
+
+def is_installed(module: str) -> bool:
+    """Whether it can be imported here."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it is a part of
+        return False
 
 
 _WAY_OUT = (
     "serve the unquantised model that it was made from, which --load-in-4bit packs while it loads "
     "on an NVIDIA GPU"
 )
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that it is a part of
-        return False

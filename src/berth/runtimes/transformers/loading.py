@@ -117,7 +117,8 @@ def _read(folder: Path, files: Sequence[TensorFile], settings: dict[str, Any]) -
             raise ValueError(f"{folder.name} has a broken safetensors file: {error}") from error
     model, report = loaded
     _refuse_gaps(folder, report)
-    _refuse_unused(files, report)
+    if getattr(settings["config"], "quantization_config", None) is None:  # scales of many names
+        _refuse_unused(files, report)
     return model
 
 
