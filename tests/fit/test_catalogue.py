@@ -7,6 +7,7 @@ import pytest
 from berth.checkpoint.numbers import parameter_count
 from berth.cli.model_source import ModelError, from_preset
 from berth.fit import FitInputError, FitRequest, fit, own_gpus, sku
+from berth.fit.published import published_bytes
 from berth.fit.request import EngineName
 from berth.presets.catalogue import Preset, load_presets
 
@@ -41,18 +42,28 @@ def test_every_preset_gets_an_answer_with_terms(preset: Preset) -> None:
 def test_weights_are_every_parameter_in_the_checkpoints_format(preset: Preset) -> None:
     found = from_preset(preset)
     numbers = found.numbers
-    if numbers.quantization or numbers.missing:
-        pytest.skip("packed, or not wholly known from its config")
+    stored = published_bytes(numbers)
+    if stored is None:
+        assert numbers.missing or found.stored_bytes is not None
+        pytest.skip("not wholly known from its config")
+    assert found.stored_bytes is None or preset.weights is not None
     engine: EngineName = "vllm" if found.engine == "none" else found.engine
     if engine == "vllm" and numbers.vocab % 64:
         pytest.skip("vllm pads its vocabulary")
     asked = FitRequest(
-        model=numbers, machine=own_gpus("H200", 1), engine=engine, tensor=1, pipeline=1
+        model=numbers,
+        machine=own_gpus("H200", 1),
+        engine=engine,
+        tensor=1,
+        pipeline=1,
+        stored_bytes=found.stored_bytes,
     )
     verdict = fit(asked)
     assert verdict.worst is not None
-    each = 4 if numbers.dtype == "float32" else 2
-    assert verdict.worst.of("weights") == parameter_count(numbers) * each
+    assert verdict.worst.of("weights") == stored
+    if not numbers.quantization:
+        each = 4 if numbers.dtype == "float32" else 2
+        assert stored == parameter_count(numbers) * each
 
 
 @pytest.mark.parametrize(

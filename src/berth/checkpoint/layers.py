@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 # What a quantisation scheme tells apart. "matrix" is what schemes quantise; the others usually
-# keep the format that the checkpoint was trained in.
-DtypeClass = Literal["matrix", "expert", "embedding", "head", "router", "vector"]
+# keep the format that the checkpoint was trained in. "tower" are the matrices of a vision or audio
+# tower, which the published quantised checkpoints leave as they were.
+DtypeClass = Literal["matrix", "expert", "embedding", "head", "router", "vector", "tower"]
 AttentionKind = Literal["full", "grouped", "multi-query"]
 
 

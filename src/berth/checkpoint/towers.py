@@ -47,7 +47,7 @@ class _Tower:
         self.tensors.append(Tensor(f"{self._name}.{name}", shape, dtype=dtype))
 
     def matrix(self, name: str, out: int, into: int, bias: bool = False) -> None:
-        self.add(name, out, into, dtype="matrix")
+        self.add(name, out, into, dtype="tower")
         if bias:
             self.add(f"{name}_bias", out)
 

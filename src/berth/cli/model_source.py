@@ -22,7 +22,7 @@ from berth.checkpoint.folder import describe, with_dtype
 from berth.checkpoint.headers import LENGTH_BYTES, StoredTensor, header_length, parse_header
 from berth.checkpoint.numbers import ModelNumbers
 from berth.checkpoint.stored import most_bytes
-from berth.fit.units import GIB
+from berth.fit.published import measured_bytes
 from berth.presets.catalogue import Preset, PresetError, find_preset, load_presets
 from berth.protocol.config import EngineKind
 
@@ -86,14 +86,11 @@ def from_preset(preset: Preset) -> Model:
         raise ModelError(f"the config of preset {preset.name}: {error}") from error
     if numbers is None:
         raise ModelError(f"the size of preset {preset.name} is not known: {preset.unknown}")
-    stored = None
-    if preset.weight_files_gib is not None and (numbers.quantization or numbers.missing):
-        stored = int(preset.weight_files_gib * GIB)
     notes = () if preset.reason is None else (f"no engine of Berth runs it: {preset.reason}",)
     return Model(
         name=preset.name,
         numbers=numbers,
-        stored_bytes=stored,
+        stored_bytes=measured_bytes(numbers, preset.weight_files_gib),
         engine=cast(EngineKind, preset.engine),
         notes=notes,
     )

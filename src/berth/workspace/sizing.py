@@ -13,9 +13,9 @@ from berth.checkpoint.numbers import ModelNumbers, from_config_json
 from berth.fit.explain import explain
 from berth.fit.machines import Machine
 from berth.fit.placement import PRODUCT, Node, cached_fit
+from berth.fit.published import measured_bytes
 from berth.fit.request import EngineName, FitInputError, FitRequest
 from berth.fit.terms import DISK, HOST, SHM
-from berth.fit.units import GIB
 from berth.fit.verdict import Verdict
 from berth.workspace.shape import Shape
 from berth.workspace.spec import Spec
@@ -35,9 +35,6 @@ def question(
     preset = spec.preset
     assert preset is not None, "a template is not measured"
     numbers = _numbers(msgspec.json.encode(preset.config))
-    stored = None
-    if preset.weight_files_gib is not None and (numbers.quantization or numbers.missing):
-        stored = int(preset.weight_files_gib * GIB)
     tensor, pipeline = layout or (spec.options.degree, None)
     return FitRequest(
         model=numbers,
@@ -51,7 +48,7 @@ def question(
         tensor=tensor,
         pipeline=pipeline,
         memory_fraction=spec.options.memory_fraction,
-        stored_bytes=stored,
+        stored_bytes=measured_bytes(numbers, preset.weight_files_gib),
     )
 
 
