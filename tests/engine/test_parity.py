@@ -33,6 +33,21 @@ LONGROPE = {
     "short_factor": [1.0, 1.5, 2.0, 2.5],
     "long_factor": [2.0, 3.0, 4.0, 5.0],
 }
+PHI_4_MINI = {
+    "head_dim": 16,
+    "hidden_size": 128,
+    "tie_word_embeddings": True,
+    "partial_rotary_factor": 0.75,
+    "max_position_embeddings": 1024,
+    "original_max_position_embeddings": 256,
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.75,
+        "short_factor": [1.0, 1.2, 1.4, 1.6, 1.8, 2.0],
+        "long_factor": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+    },
+}
 MODELS = [
     pytest.param(("llama", {"num_key_value_heads": 8}), id="llama-1-and-2"),
     pytest.param(("llama", {"rope_parameters": LLAMA3}), id="llama-3.1"),
@@ -52,6 +67,8 @@ MODELS = [
         id="qwen2-half-window",
     ),
     pytest.param(("qwen3", {"tie_word_embeddings": True}), id="qwen3"),
+    pytest.param(("phi3", {"sliding_window": 20}), id="phi-3-mini"),
+    pytest.param(("phi3", PHI_4_MINI), id="phi-4-mini"),
 ]
 
 
