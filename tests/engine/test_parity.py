@@ -48,6 +48,16 @@ PHI_4_MINI = {
         "long_factor": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
     },
 }
+GEMMA_2 = {"sliding_window": 12, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 3.0}
+GEMMA_3 = {"sliding_window": 12, "num_hidden_layers": 3, "sliding_window_pattern": 2}
+GEMMA_3_STRETCHED = {
+    "query_pre_attn_scalar": 24,
+    "final_logit_softcapping": 5.0,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+    },
+}
 MODELS = [
     pytest.param(("llama", {"num_key_value_heads": 8}), id="llama-1-and-2"),
     pytest.param(("llama", {"rope_parameters": LLAMA3}), id="llama-3.1"),
@@ -67,6 +77,10 @@ MODELS = [
         id="qwen2-half-window",
     ),
     pytest.param(("qwen3", {"tie_word_embeddings": True}), id="qwen3"),
+    pytest.param(("gemma2", GEMMA_2), id="gemma2"),
+    pytest.param(("gemma2", GEMMA_2 | {"attention_bias": True}), id="gemma2-biased"),
+    pytest.param(("gemma3_text", GEMMA_3), id="gemma3"),
+    pytest.param(("gemma3_text", GEMMA_3 | GEMMA_3_STRETCHED), id="gemma3-stretched"),
     pytest.param(("phi3", {"sliding_window": 20}), id="phi-3-mini"),
     pytest.param(("phi3", PHI_4_MINI), id="phi-4-mini"),
 ]

@@ -68,6 +68,9 @@ def test_greedy_text_is_the_same_at_any_degree_alone_and_among_31_others(
             id="falcon-rw",
         ),
         pytest.param("llama", {"num_key_value_heads": 1}, id="llama-one-kv-head-copied"),
+        pytest.param("phi3", {"partial_rotary_factor": 0.5}, id="phi-3-half-rotated"),
+        pytest.param("gemma2", {"sliding_window": 12}, id="gemma-2"),
+        pytest.param("gemma3_text", {"num_key_value_heads": 1}, id="gemma-3-one-kv-head-copied"),
     ],
 )
 def test_two_ranks_divide_or_copy_the_kv_heads_and_give_the_text_of_one(

@@ -132,7 +132,7 @@ class TorchOps:
         bad = logits.isnan().any(dim=-1)
         return logits.argmax(dim=-1).masked_fill_(bad, -1)
 
-    def _gather(
+    def gather(
         self, cache: LayerCache, table: torch.Tensor, first: int, length: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of tokens first to length: [kv_heads, length - first, head_dim] each."""
@@ -155,7 +155,7 @@ class TorchOps:
         rows = slice(prefill.row, prefill.row + prefill.count)
         start = prefill.length - prefill.count
         first = 0 if shape.window is None else max(0, start - shape.window + 1)
-        k, v = self._gather(cache, prefill.table, first, prefill.length)
+        k, v = self.gather(cache, prefill.table, first, prefill.length)
         q = qkv[rows, : shape.heads * shape.head_dim].view(
             prefill.count, shape.heads, shape.head_dim
         )
@@ -346,7 +346,7 @@ class NativeOps(TorchOps):
         self._argmax(_at(logits), _at(out), rows, width)
         return out
 
-    def _gather(
+    def gather(
         self, cache: LayerCache, table: torch.Tensor, first: int, length: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         _, kv_heads, head_dim, _ = cache.k.shape

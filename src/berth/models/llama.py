@@ -82,7 +82,7 @@ class Llama(Decoder):
         config, attention = self.config, f"{at}.self_attn"
         layer.input_norm = loader.whole(f"{at}.input_layernorm.weight")
         loader.fill_columns(
-            layer.attention.qkv, _head_rows(layer.attention, attention), config.qkv_bias
+            layer.attention.qkv, head_rows(layer.attention, attention), config.qkv_bias
         )
         if config.qk_norm:
             layer.attention.norm = HeadNorm(
@@ -97,7 +97,7 @@ class Llama(Decoder):
         loader.fill_row(layer.mlp.down, f"{at}.mlp.down_proj", config.mlp_bias)
 
 
-def _head_rows(attention: Attention, at: str) -> list[Rows]:
+def head_rows(attention: Attention, at: str) -> list[Rows]:
     """This rank's query, key and value rows."""
     share, dim = attention.share, attention.shape.head_dim
     key = share.first_kv * dim, share.kv_heads * dim

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from berth.checkpoint.architecture import Architecture
+from berth.checkpoint.architecture import Architecture, Native
+from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.fields import Fields
+from berth.checkpoint.hf_keys import rope_scaling
 from berth.checkpoint.layers import Attention, FeedForward, Mlp, ModelNumbers, Moe, Tensor
+from berth.checkpoint.native import native_config, with_layers
 from berth.checkpoint.shapes import decoder, sliding, softmax
 
 
@@ -181,10 +186,127 @@ def _gemma4_inputs(fields: Fields, layers: int, width: int, per_layer: int) -> t
     )
 
 
+_GELU = ("gelu_pytorch_tanh", "gelu_new")
+
+
+def _native_gemma2(
+    numbers: ModelNumbers, fields: Fields, generation: Mapping[str, Any] | None
+) -> ModelConfig:
+    return _native("gemma2", numbers, fields, generation, attention_softcap=_cap(fields, 50.0))
+
+
+def _native_gemma3(
+    numbers: ModelNumbers, fields: Fields, generation: Mapping[str, Any] | None
+) -> ModelConfig:
+    if fields.values.get("use_bidirectional_attention"):
+        raise fields.refuse("use_bidirectional_attention", "only causal attention is computed")
+    if fields.has("attn_logit_softcapping"):
+        raise fields.refuse("attn_logit_softcapping", "Gemma 3 caps no scores; it must be null")
+    rope, local = _rope_by_layer(fields)
+    return _native("gemma3", numbers, fields, generation, rope=rope, rope_local_theta=local)
+
+
+def _native(
+    name: str,
+    numbers: ModelNumbers,
+    fields: Fields,
+    generation: Mapping[str, Any] | None,
+    **more: Any,
+) -> ModelConfig:
+    activation = fields.values.get("hidden_activation", "gelu_pytorch_tanh")
+    if activation not in _GELU:
+        raise fields.refuse("hidden_activation", f"only {' and '.join(_GELU)} is computed")
+    mixer = numbers.layers[0].mixer
+    assert isinstance(mixer, Attention)
+    scalar = fields.number("query_pre_attn_scalar", 256.0)
+    default = 30.0 if name == "gemma2" else None
+    return native_config(
+        name,
+        numbers,
+        fields,
+        generation,
+        bos=2,
+        eos=(1,),
+        activations=(),
+        embedding_scale=numbers.hidden**0.5,
+        query_scale=(mixer.head_dim / scalar) ** 0.5,
+        logit_softcap=_cap(fields, default, "final_logit_softcapping"),
+        **more,
+    )
+
+
+def _cap(
+    fields: Fields, default: float | None, key: str = "attn_logit_softcapping"
+) -> float | None:
+    """What caps scores or logits; null in the file is none."""
+    if (default is None and not fields.has(key)) or fields.is_null(key):
+        return None
+    return fields.number(key, default)
+
+
+def _rope_by_layer(fields: Fields) -> tuple[dict[str, Any], float]:
+    """The rotation of layers that see everything, and the base of those with a window."""
+    both = fields.nested("rope_parameters")
+    if both is None or not (both.has("full_attention") or both.has("sliding_attention")):
+        # transformers 4's keys. What stretches there stretches the first kind alone.
+        rope = fields.nested("rope_scaling")
+        whole = {
+            "rope_theta": fields.number("rope_theta", 1_000_000.0),
+            "rope_scaling": None if rope is None else rope_scaling(fields, rope),
+        }
+        return whole, fields.number("rope_local_base_freq", 10_000.0)
+    full = both.nested("full_attention") or Fields({}, fields.file)
+    local = both.nested("sliding_attention") or Fields({}, fields.file)
+    if local.values.get("rope_type", "default") != "default":
+        raise local.refuse("rope_type", "layers with a window must not be stretched")
+    whole = {
+        "rope_theta": full.number("rope_theta", 1_000_000.0),
+        "rope_scaling": rope_scaling(fields, full),
+    }
+    return whole, local.number("rope_theta", 10_000.0)
+
+
+def _tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    hidden, width = config.hidden_size, config.intermediate_size
+    query, key = (n * config.head_dim for n in (config.num_heads, config.num_kv_heads))
+    layer: dict[str, tuple[int, ...]] = {
+        "input_layernorm.weight": (hidden,),
+        "self_attn.q_proj.weight": (query, hidden),
+        "self_attn.k_proj.weight": (key, hidden),
+        "self_attn.v_proj.weight": (key, hidden),
+        "self_attn.o_proj.weight": (hidden, query),
+        "post_attention_layernorm.weight": (hidden,),
+        "pre_feedforward_layernorm.weight": (hidden,),
+        "mlp.gate_proj.weight": (width, hidden),
+        "mlp.up_proj.weight": (width, hidden),
+        "mlp.down_proj.weight": (hidden, width),
+        "post_feedforward_layernorm.weight": (hidden,),
+    }
+    if config.qkv_bias:
+        layer |= {
+            f"self_attn.{n}_proj.bias": (size,)
+            for n, size in zip("qkv", (query, key, key), strict=True)
+        }
+        layer["self_attn.o_proj.bias"] = (hidden,)
+    if config.qk_norm:
+        layer |= {f"self_attn.{n}_norm.weight": (config.head_dim,) for n in "qk"}
+    return with_layers(config, layer)
+
+
 ARCHITECTURES = (
     Architecture(name="GemmaForCausalLM", types=("gemma",), sizes=gemma),
-    Architecture(name="Gemma2ForCausalLM", types=("gemma2",), sizes=gemma2),
-    Architecture(name="Gemma3ForCausalLM", types=("gemma3_text",), sizes=gemma3),
+    Architecture(
+        name="Gemma2ForCausalLM",
+        types=("gemma2",),
+        sizes=gemma2,
+        native=Native(name="gemma2", module="gemma", config=_native_gemma2, tensors=_tensors),
+    ),
+    Architecture(
+        name="Gemma3ForCausalLM",
+        types=("gemma3_text",),
+        sizes=gemma3,
+        native=Native(name="gemma3", module="gemma", config=_native_gemma3, tensors=_tensors),
+    ),
     Architecture(
         name="Gemma4ForCausalLM", types=("gemma4_text", "gemma4_unified_text"), sizes=gemma4
     ),
