@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from berth.checkpoint.choose import engine_for
+from berth.checkpoint.describe import describe_hf
 from berth.checkpoint.folder import load_config
 from berth.checkpoint.hf import CLASSES
 from berth.checkpoint.numbers import parameter_count, tensors
@@ -290,3 +292,14 @@ def test_a_hub_repository_leads_to_its_preset() -> None:
 def test_hub_ids_are_of_one_preset_each() -> None:
     hubs = [preset.hub for preset in PRESETS.values() if preset.hub]
     assert len(set(hubs)) == len(hubs)
+
+
+@pytest.mark.parametrize(
+    "preset", [p for p in load_presets().values() if p.config is not None], ids=lambda p: p.name
+)
+def test_the_engine_is_the_one_that_the_models_folder_would_get(preset: Preset) -> None:
+    """So a Workspace, which goes by the catalogue, plans what `berth serve` starts."""
+    if preset.engine == "none":
+        return  # with a reason that config.json does not tell
+    assert preset.config is not None
+    assert engine_for(describe_hf(preset.config)).engine == preset.engine

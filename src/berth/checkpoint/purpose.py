@@ -58,7 +58,7 @@ def complaint(config: Mapping[str, Any], sentence_model: bool = False) -> str | 
     """
     classes = _classes(config)
     named = f" ({classes[0][:100]})" if classes else ""
-    kind = config.get("model_type")
+    kind = config.get("model_type") or _kind_of(classes)
     if sentence_model:
         return (
             f"is an embedding model of sentence-transformers{named}, which writes no text; serve a "
@@ -102,6 +102,15 @@ _TEXT_ALONE = "; serve the text model that it was made from"
 def _classes(config: Mapping[str, Any]) -> list[str]:
     names = config.get("architectures")
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _kind_of(classes: list[str]) -> str | None:
+    """The model_type of a class that is one of the exceptions, where the file names none."""
+    begins = [name.removesuffix("ForConditionalGeneration").lower() for name in classes]
+    found = (
+        kind for kind in _ALSO_TEXT if kind.replace("_", "") in [b.replace("_", "") for b in begins]
+    )
+    return next(found, None)
 
 
 def _brings_code(config: Mapping[str, Any]) -> bool:

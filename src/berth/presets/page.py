@@ -14,8 +14,11 @@ from berth.presets.catalogue import Preset, load_presets
 TESTED_NATIVE = frozenset(
     {
         "FalconForCausalLM",
+        "Gemma2ForCausalLM",
+        "Gemma3ForCausalLM",
         "LlamaForCausalLM",
         "MistralForCausalLM",
+        "Phi3ForCausalLM",
         "Qwen2ForCausalLM",
         "Qwen3ForCausalLM",
     }
