@@ -10,6 +10,7 @@ import pytest
 
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.hf import CLASSES, from_hf
+from berth.models.decoder import Decoder
 from berth.models.registry import model_class
 from models.checkpoints import save_transformers
 
@@ -181,4 +182,5 @@ def test_every_architecture_that_is_read_has_a_module() -> None:
             | extra
         )
         assert config.architecture == architecture
-        assert model_class(config).__name__ == ("Falcon" if architecture == "falcon" else "Llama")
+        assert issubclass(model_class(config), Decoder)
+        assert model_class(config).__name__.lower()[:4] in (architecture[:4], "llam")
