@@ -191,9 +191,7 @@ def save_transformers(
         values["ffn_hidden_size"] = 176
     config = transformers.AutoConfig.for_model(architecture, **(values | changes))
     torch.manual_seed(seed)
-    # sdpa, transformers' choice, leaves Gemma 2's soft cap out without a word.
-    attention = "eager" if architecture == "gemma2" else "sdpa"
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    model = transformers.AutoModelForCausalLM.from_config(config)
     model = model.to(dtype).eval()
     with torch.no_grad():
         # transformers starts biases at zero and norms at one, which would hide a forgotten one;
