@@ -1,0 +1,49 @@
+"""docs/develop.md: what it names is there, and what it asks for is done everywhere."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+
+import pytest
+
+from berth.checkpoint.architectures import all_architectures
+from berth.cli.serve import serve
+from berth.protocol.config import EngineKind
+from e2e.berth_server import ROOT
+
+PAGE = (ROOT / "docs/develop.md").read_text()
+_PATH = re.compile(r"`((?:src|tests|docs|docker|charts|presets|api)(?:/[\w./-]+)?)`")
+_LINK = re.compile(r"\]\(([\w./-]+)(?:#[\w-]+)?\)")
+
+
+@pytest.mark.parametrize("path", sorted(set(_PATH.findall(PAGE))))
+def test_a_path_of_the_page_is_there(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_a_link_of_the_pages_for_contributors_leads_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert all((ROOT / link).exists() for link in _LINK.findall(text))
+
+
+def test_every_architecture_is_held_against_transformers() -> None:
+    cases = (ROOT / "tests/checkpoint/test_numbers_transformers.py").read_text()
+    exempt = {"RWForCausalLM", "MistralLarge3ForCausalLM"}  # other names of ones that are held
+    names = {each.name for each in all_architectures()} - exempt
+    assert {n for n in names if f'"{n.removesuffix("ForCausalLM")}' not in cases} == set()
+
+
+def test_every_native_architecture_has_its_module_and_a_row_of_parity() -> None:
+    rows = (ROOT / "tests/engine/test_parity.py").read_text()
+    rows += (ROOT / "tests/engine/test_parity_falcon.py").read_text()
+    for each in all_architectures():
+        if each.native is not None:
+            assert find_spec(f"berth.models.{each.native.module}") is not None
+            assert any(f'"{kind}"' in rows for kind in each.types), each.name
+
+
+def test_every_engine_of_the_protocol_can_be_asked_for() -> None:
+    (option,) = (one for one in serve.params if one.name == "engine")
+    assert set(option.type.choices) == {"auto", *EngineKind.__args__}  # type: ignore[attr-defined]
