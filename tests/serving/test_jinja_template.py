@@ -16,6 +16,7 @@ from berth.serving.errors import InvalidRequest
 from berth.serving.jinja_template import MAX_TEMPLATE_BYTES, JinjaTemplate, find_template
 from berth.serving.request import Message
 from berth.serving.tokenizer import TokenizerError
+from berth.serving.tokenizer_files import load_tokenizer
 
 NOWHERE = Path("/nonexistent")
 IM_START, IM_END = 1, 2
@@ -138,6 +139,25 @@ def test_of_several_named_templates_the_default_is_taken(folder: Path) -> None:
     assert find_template(folder) == "b"
     write_config(folder, named[:1])
     assert find_template(folder) == "a"
+
+
+def test_templates_by_name_may_be_an_object(folder: Path) -> None:
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["chat_template"] = {"tool_use": "t", "default": "d"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    assert find_template(folder) == "d"
+
+
+def test_a_template_may_use_tokens_with_a_name_of_their_own(folder: Path) -> None:
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config |= {"image_token": "<|image|>", "mask_token": "<|mask|>"}
+    config["extra_special_tokens"] = {"video_token": "<|video|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(folder)
+    source = "{{ image_token }}{{ mask_token }}{{ video_token }}"
+    ids = JinjaTemplate(source, folder, tokenizer).render(user("hi"))
+    named = ("<|image|>", "<|mask|>", "<|video|>")
+    assert ids == [tokenizer.special_tokens[name] for name in named]
 
 
 def test_a_folder_without_a_template_has_none(tmp_path: Path) -> None:

@@ -20,8 +20,11 @@ from berth.serving.chat_template import RESERVED_VARIABLES, ChatPrompt
 from berth.serving.errors import InvalidRequest
 from berth.serving.request import PLAINLY, ChatOptions, Message
 from berth.serving.tokenizer import (
+    SPECIAL_KEYS,
     Tokenizer,
     TokenizerError,
+    class_defaults,
+    model_specific,
     read_json,
     special_text,
     tokenizer_config,
@@ -56,7 +59,9 @@ def find_template(folder: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     template = read_json(folder / "tokenizer_config.json").get("chat_template")
     if isinstance(template, list):  # several by name
-        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+        template = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+    if isinstance(template, dict):
+        named = template
         template = named.get("default", next(iter(named.values()), None))
     if template is None:
         return None
@@ -79,8 +84,10 @@ class JinjaTemplate:
     def __init__(self, source: str, folder: Path, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         config = tokenizer_config(folder)
-        kinds = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
-        self._constants = {k: text for k in kinds if (text := special_text(config, k)) is not None}
+        have = tokenizer.special_tokens
+        config |= {key: text for key, text in class_defaults(folder).items() if text in have}
+        named = {key: config.get(key) for key in SPECIAL_KEYS} | model_specific(config)
+        self._constants = {k: text for k in named if (text := special_text(named, k)) is not None}
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True,
             lstrip_blocks=True,

@@ -86,34 +86,104 @@ def tokenizer_config(folder: Path) -> dict[str, Any]:
     """
     named = read_json(folder / "special_tokens_map.json")
     config = {k: v for k, v in read_json(folder / "tokenizer_config.json").items() if v is not None}
-    return named | config if "added_tokens_decoder" in config else config | named
+    if "added_tokens_decoder" in config:
+        # transformers then leaves the map alone; what is a beginning and an end it may still tell.
+        return {k: v for k, v in named.items() if k in ("bos_token", "eos_token")} | config
+    return config | named
 
 
-def added_tokens(folder: Path, config: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    """Tokens beside tokenizer.json, by id: {"content", "special", "lstrip", …}, as transformers
-    finds them in added_tokens_decoder, and in added_tokens.json of older folders."""
+def added_tokens(folder: Path, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Tokens beside tokenizer.json: {"content", "special", "lstrip", …}, in the order in which
+    transformers 5.23 adds them (tokenization_utils_tokenizers.py, TokenizersBackend).
+
+    Those of added_tokens_decoder (marked "settings": theirs count), or of added_tokens.json in
+    older folders, by their ids; then all that are named as bos, eos and the like; then, marked
+    "if_absent", model-specific and additional ones. A name that the vocabulary has already becomes
+    a control token of the same id.
+
+    Args:
+        config: as `tokenizer_config` gives it.
+    """
+    named = [_entry(config[key]) for key in SPECIAL_KEYS if config.get(key) is not None]
+    more = [_entry(value) for value in (*model_specific(config).values(), *_additional(config))]
+    named += [None if entry is None else {**entry, "if_absent": True} for entry in more]
+    special = {entry["content"] for entry in named if entry is not None}
     found: dict[int, dict[str, Any]] = {}
-    named = {text for key in _SPECIAL_KEYS if (text := special_text(config, key)) is not None}
-    more = config.get("additional_special_tokens")
-    for one in more if isinstance(more, list) else ():
-        text = one.get("content") if isinstance(one, dict) else one
-        if isinstance(text, str):
-            named.add(text)
-    for text, token in read_json(folder / "added_tokens.json").items():
-        if type(token) is int:
-            found[token] = {"content": text, "special": text in named}
     decoder = config.get("added_tokens_decoder")
+    if decoder is None:
+        for text, token in read_json(folder / "added_tokens.json").items():
+            if type(token) is int:
+                found[token] = {"content": text, "special": text in special}
     for token, entry in decoder.items() if isinstance(decoder, dict) else ():
         if str(token).isdigit() and isinstance(entry, dict):
             content = entry.get("content")
             if isinstance(content, str):
-                found[int(token)] = {**entry, "special": bool(entry.get("special"))}
-    return sorted(found.items(), key=lambda pair: pair[0])
+                is_special = bool(entry.get("special")) or content in special
+                found[int(token)] = {**entry, "special": is_special, "settings": True}
+    known = {entry["content"] for entry in found.values()}
+    result = [found[token] for token in sorted(found)]
+    for entry in named:
+        if entry is not None and entry["content"] and entry["content"] not in known:
+            known.add(entry["content"])
+            result.append(entry)
+    return result
 
 
-_SPECIAL_KEYS = (
-    "bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token",
+SPECIAL_KEYS = (
+    "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
 )  # fmt: skip
+
+
+def model_specific(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Control tokens with a name of their own ("image_token"), which templates may use."""
+    found = {
+        key: value
+        for key, value in config.items()
+        if key.endswith("_token") and key not in SPECIAL_KEYS and special_text(config, key)
+    }
+    for key in ("extra_special_tokens", "model_specific_special_tokens"):
+        if isinstance(more := config.get(key), dict):
+            found |= more
+    return found
+
+
+def _additional(config: Mapping[str, Any]) -> list[Any]:
+    for key in ("extra_special_tokens", "additional_special_tokens"):
+        if isinstance(more := config.get(key), list) and more:
+            return more
+    return []
+
+
+def _entry(value: Any) -> dict[str, Any] | None:
+    """A named token as an entry of the same form; None for what names none."""
+    if isinstance(value, str):
+        return {"content": value, "special": True}
+    if isinstance(value, dict) and isinstance(value.get("content"), str):
+        return {**value, "special": True}
+    return None
+
+
+# The names that transformers 5.23's classes take if no file names any: bos, eos, unk.
+_OF_CLASS: Mapping[str, tuple[str | None, str | None, str | None]] = {
+    "LlamaTokenizer": ("<s>", "</s>", "<unk>"),
+    "CodeLlamaTokenizer": ("<s>", "</s>", "<unk>"),
+    "GemmaTokenizer": ("<bos>", "<eos>", "<unk>"),
+    "GPT2Tokenizer": ("<|endoftext|>",) * 3,
+    "GPTNeoXTokenizer": ("<|endoftext|>",) * 3,
+    "Qwen2Tokenizer": (None, "<|endoftext|>", "<|endoftext|>"),
+    "Qwen3_5Tokenizer": (None, "<|endoftext|>", "<|endoftext|>"),
+    "CohereTokenizer": ("<BOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "<UNK>"),
+    "XGLMTokenizer": ("<s>", "</s>", "<unk>"),
+}
+
+
+def class_defaults(folder: Path) -> dict[str, str]:
+    """bos, eos and unk of the tokenizer_class, for those that no file says a word about."""
+    config = read_json(folder / "tokenizer_config.json")
+    said = config.keys() | read_json(folder / "special_tokens_map.json").keys()
+    names = _OF_CLASS.get(str(config.get("tokenizer_class")).removesuffix("Fast"), ())
+    pairs = zip(("bos_token", "eos_token", "unk_token"), names, strict=False)
+    return {key: name for key, name in pairs if name is not None and key not in said}
 
 
 def special_text(config: Mapping[str, Any], key: str) -> str | None:

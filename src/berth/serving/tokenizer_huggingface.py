@@ -21,6 +21,7 @@ from berth.serving.detokenize import (
 from berth.serving.tokenizer import (
     TokenizerError,
     added_tokens,
+    class_defaults,
     configured_eos_ids,
     special_text,
     tokenizer_config,
@@ -53,6 +54,8 @@ class HuggingFaceTokenizer:
         self._safe.encode_special_tokens = True
         self._template = _parse(path, data)
         config = tokenizer_config(folder)
+        known = self._safe.get_vocab(with_added_tokens=True)
+        config |= {key: t for key, t in class_defaults(folder).items() if t in known}
         for one in (self._safe, self._template):
             _add_tokens(one, added_tokens(folder, config))
         self._vocab = self._safe.get_vocab(with_added_tokens=True)
@@ -154,22 +157,24 @@ def _parse(path: Path, data: bytes) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _add_tokens(tokenizer: tokenizers.Tokenizer, tokens: list[tuple[int, dict[str, Any]]]) -> None:
-    """Those that tokenizer.json itself does not have as added tokens, in the order of their ids."""
+_FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
+
+
+def _add_tokens(tokenizer: tokenizers.Tokenizer, tokens: list[dict[str, Any]]) -> None:
+    """Add those that tokenizer.json does not have as added tokens, or has with other settings."""
     known = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
-    for _, entry in tokens:
+    for entry in tokens:
         text, special = entry["content"], entry["special"]
-        if text in known and (known[text].special or not special):
-            continue
-        flags = {
-            flag: bool(entry.get(flag))
-            for flag in ("lstrip", "rstrip", "single_word")
-            if flag in entry
-        }
-        token = tokenizers.AddedToken(
-            text, special=special, normalized=bool(entry.get("normalized")), **flags
-        )
-        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([token])
+        if text in known and entry.get("if_absent"):
+            continue  # <think> may be named among the additional ones, and is shown all the same
+        # A named token stays as the file has it; only a list with settings changes them.
+        settings: Any = entry
+        if text in known and not entry.get("settings"):
+            if known[text].special >= special:
+                continue
+            settings = {flag: getattr(known[text], flag) for flag in _FLAGS}
+        flags = {flag: bool(settings[flag]) for flag in _FLAGS if settings.get(flag) is not None}
+        tokenizer.add_tokens([tokenizers.AddedToken(text, special=special, **flags)])
 
 
 def _encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
