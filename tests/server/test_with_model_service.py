@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -87,6 +88,39 @@ def test_both_dialects_answer_over_a_real_service(folder: Path) -> None:
         assert 'vllm:generation_tokens_total{engine="0",model_name="tiny"} 14.0' in figures
 
     assert _with_server(folder, ("--reply", "echo"), scenario) == 0
+
+
+def test_logprobs_spell_the_text_and_offsets_lead_into_it(folder: Path) -> None:
+    async def chunks(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> list[Any]:
+        reply = await client.post(path, json={**body, "stream": True})
+        data = [line.removeprefix("data: ") for line in reply.text.split("\n") if line]
+        assert data.pop() == "[DONE]"
+        return [json.loads(event)["choices"][0] for event in data]
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        body = {"max_tokens": 24, "seed": 3, "temperature": 1, "ignore_eos": True}
+        chat = {**body, "messages": PARIS, "logprobs": True, "top_logprobs": 2}
+        whole = (await client.post("/v1/chat/completions", json=chat)).json()["choices"][0]
+        content, tokens = whole["message"]["content"], whole["logprobs"]["content"]
+        assert len(tokens) == 24
+        assert "".join(token["token"] for token in tokens) == content
+        parts = await chunks(client, "/v1/chat/completions", chat)
+        streamed = [part["logprobs"]["content"] for part in parts if part["logprobs"]]
+        assert [token for some in streamed for token in some] == tokens
+        for echo in (False, True):
+            text = {**body, "prompt": "Où es-tu? 🐳 Paris", "logprobs": 1, "echo": echo}
+            whole = (await client.post("/v1/completions", json=text)).json()["choices"][0]
+            assert whole["text"].startswith("Où es-tu? 🐳 Paris") == echo
+            logprobs = whole["logprobs"]
+            ends = [*logprobs["text_offset"][1:], len(whole["text"])]
+            spans = zip(logprobs["text_offset"], ends, strict=True)
+            assert [whole["text"][start:end] for start, end in spans] == logprobs["tokens"]
+            assert logprobs["text_offset"][0] == 0
+            parts = [p["logprobs"] for p in await chunks(client, "/v1/completions", text)]
+            for name in ("tokens", "text_offset", "token_logprobs"):
+                assert [x for part in parts if part for x in part[name]] == logprobs[name]
+
+    assert _with_server(folder, (), scenario) == 0
 
 
 def test_a_stream_goes_on_when_the_engine_dies(folder: Path, tmp_path: Path) -> None:

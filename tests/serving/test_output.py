@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
-from test_detokenize import SENTENCEPIECE
+from test_detokenize import BYTE_LEVEL, LLAMA, NOWHERE, SENTENCEPIECE, TRIMMED, UNKNOWN, sequences
 from tiny_model import VOCAB
 
 from berth.protocol.messages import TokenLogprob
 from berth.serving.output import OutputText
 from berth.serving.request import TokenText
+from berth.serving.tokenizer import Tokenizer
+from berth.serving.tokenizer_huggingface import HuggingFaceTokenizer
 
 TOKENIZER = SENTENCEPIECE
 
@@ -91,7 +95,7 @@ def test_logprobs_come_with_the_text_of_their_tokens() -> None:
     output.feed([], "length")
     scores += output.take()[1]
     assert [score.logprob.token for score in scores] == tokens
-    assert b"".join(score.data for score in scores).decode() == " Hello€ world"
+    assert b"".join(score.data for score in scores).decode() == "Hello€ world"
 
 
 def test_logprobs_of_tokens_in_a_stop_string_are_not_shown() -> None:
@@ -100,7 +104,75 @@ def test_logprobs_of_tokens_in_a_stop_string_are_not_shown() -> None:
     output.feed(tokens, None, scored(tokens))
     text, scores = output.whole()
     assert text == "Hello "
-    assert [score.text for score in scores] == [" He", "llo"]  # and not the next, " ST"
+    assert [score.text for score in scores] == ["He", "llo", " "]  # of " ST" what is shown of it
+
+
+WINDOW = HuggingFaceTokenizer(Path("tokenizer.json"), UNKNOWN.to_str().encode(), NOWHERE)
+TOKENIZERS: list[Tokenizer] = [SENTENCEPIECE, TRIMMED, LLAMA, BYTE_LEVEL, WINDOW]
+
+
+@given(
+    st.sampled_from(TOKENIZERS),
+    sequences,
+    sequences,
+    st.booleans(),
+    st.booleans(),
+    st.lists(st.sampled_from(["e", "o w", " ", "\ufffd", "l"]), max_size=2),
+    st.integers(0, 4),
+)
+def test_the_tokens_texts_together_are_the_answer(
+    tokenizer: Tokenizer,
+    prompt: list[int],
+    tokens: list[int],
+    echo: bool,
+    continues_prompt: bool,
+    stops: list[str],
+    min_tokens: int,
+) -> None:
+    output = OutputText(
+        tokenizer, stops=stops, continues_prompt=continues_prompt, min_tokens=min_tokens
+    )
+    taken_text, taken = "", ""
+    if echo:
+        output.echo(prompt, [None, *scored(prompt[1:])] if prompt else [])
+    for token in tokens:
+        output.feed([token], None, scored([token]))
+        text, scores = output.take()
+        taken_text += text
+        taken += "".join(score.text for score in scores)
+        assert taken_text.startswith(taken)
+        if output.finish_reason is not None:
+            break
+    else:
+        output.feed([], "length")
+    text, scores = output.take()
+    assert taken + "".join(score.text for score in scores) == taken_text + text == output.whole()[0]
+
+
+def test_bytes_of_tokens_are_those_of_the_text_and_of_parts_of_characters() -> None:
+    for tokenizer in (SENTENCEPIECE, LLAMA, BYTE_LEVEL):
+        tokens = tokenizer.encode("Hello 🐳€", bos=False)
+        output = OutputText(tokenizer)
+        output.feed(tokens, "length", scored(tokens))
+        text, scores = output.whole()
+        assert b"".join(score.data for score in scores) == text.encode() == "Hello 🐳€".encode()
+        assert len(scores) == len(tokens) > 4
+
+
+def test_what_could_have_begun_an_answer_is_spelt_as_its_beginning() -> None:
+    first, other, end = ids("Hello")[0], ids("world")[0], TOKENIZER.eos_ids[0]
+    output = OutputText(TOKENIZER)
+    scores = [TokenLogprob(first, -0.5, [(first, -0.5), (other, -1.0), (end, -2.0)])]
+    output.feed([first], "length", scores)
+    assert output.whole()[1][0].top_texts == ("He", "w", "</s>")
+
+
+def test_an_echoed_beginning_of_sequence_has_no_text() -> None:
+    prompt = TOKENIZER.encode("Hello", bos=True)
+    output = OutputText(TOKENIZER)
+    output.echo(prompt, [None, *scored(prompt[1:])])
+    output.feed(ids("world"), "length", scored(ids("world")))
+    assert [score.text for score in output.whole()[1]][:3] == ["", "He", "llo"]
 
 
 def test_echo_puts_the_prompt_first_with_its_logprobs() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from berth.protocol.messages import FinishReason, TokenLogprob
 from berth.serving.request import TokenText
@@ -25,6 +26,7 @@ class OutputText:
         include_stop: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
+        self._continues_prompt = continues_prompt
         self._detokenizer = tokenizer.detokenizer(continuation=continues_prompt)
         self._stop = StopMatcher(stops, shown=include_stop) if stops else None
         self._stop_token_ids = frozenset(stop_token_ids)
@@ -46,7 +48,7 @@ class OutputText:
             text = self._detokenizer.feed(token)
             if logprobs is not None:
                 score = logprobs[i] if i < len(logprobs) else None
-                self._score(score or TokenLogprob(token, 0.0), len(text), known=score is not None)
+                self._score(score or TokenLogprob(token, 0.0), text, known=score is not None)
             self._decoded += len(text)
             self._show(text)
 
@@ -64,12 +66,14 @@ class OutputText:
                 break
             text = self._detokenizer.feed(token)
             if logprobs is not None:
-                self._score(logprobs[i], len(text))
+                self._score(logprobs[i], text)
             if self._add(text):
                 self._end("stop", cut=True)
                 return
         if finish_reason is not None:
-            if self._add(self._detokenizer.flush()):
+            text = self._detokenizer.flush()
+            self._score_rest(text)
+            if self._add(text):
                 self._end("stop", cut=True)
                 return
             if self._stop is not None:
@@ -95,23 +99,52 @@ class OutputText:
 
     def _show_scores(self) -> None:
         while self._scores:
-            start, end, text = self._scores[0]
+            start, end, token = self._scores[0]
             # A token of no text (a part of a character) comes with the text after it.
             if start >= self._shown or end > self._shown:
                 return
-            self._visible.append(text)
+            # What the next token makes of its last bytes may come to be this token's text.
+            if len(self._scores) == 1 and _ends_inside_character(token.data):
+                return
+            self._visible.append(token)
             self._scores.popleft()
 
-    def _score(self, score: TokenLogprob, characters: int, *, known: bool = True) -> None:
-        data = self._tokenizer.token_bytes(score.token)
-        texts = (self._tokenizer.token_bytes(t).decode(errors="replace") for t, _ in score.top)
-        text = TokenText(score, data.decode(errors="replace"), tuple(texts), data, known)
-        self._scores.append((self._decoded, self._decoded + characters, text))
+    def _score(self, score: TokenLogprob, text: str, *, known: bool = True) -> None:
+        """Note a token that added `text`: by itself it may spell otherwise (" Hello", "</s>")."""
+        token = TokenText(
+            score,
+            text,
+            tuple(text if t == score.token else self._alternative(t) for t, _ in score.top),
+            _bytes_of(self._tokenizer.token_bytes(score.token), text),
+            known,
+        )
+        self._scores.append((self._decoded, self._decoded + len(text), token))
+
+    def _alternative(self, token: int) -> str:
+        """How a token would have been spelt here; what has no text of its own goes by its name."""
+        if self._decoded == 0:
+            start = self._tokenizer.detokenizer(continuation=self._continues_prompt)
+            if text := start.feed(token):
+                return text
+        return self._tokenizer.token_bytes(token).decode(errors="replace")
+
+    def _score_rest(self, text: str) -> None:
+        """The bytes of an unfinished character are the last token's text."""
+        if text and self._scores:
+            start, end, token = self._scores.pop()
+            token = replace(token, text=token.text + text)
+            self._scores.append((start, end + len(text), token))
 
     def _end(self, reason: FinishReason, *, cut: bool = False) -> None:
+        """`cut`: a token whose text is shown in part stands for that part, and no other comes."""
         self.finish_reason = reason
-        if not cut:  # tokens without a text of their own, at the very end
-            self._visible += [text for _, _, text in self._scores]
+        for start, end, token in self._scores:
+            if cut and start >= self._shown:
+                break
+            if end > self._shown:
+                text = token.text[: self._shown - start]
+                token = replace(token, text=text, data=text.encode(errors="replace"))
+            self._visible.append(token)
         self._scores.clear()
 
     def end_early(self, reason: FinishReason) -> None:
@@ -135,3 +168,22 @@ class OutputText:
     def whole(self) -> tuple[str, tuple[TokenText, ...]]:
         """Return everything shown so far, taken or not."""
         return "".join(self._parts), tuple(self._visible)
+
+
+def _bytes_of(data: bytes, text: str) -> bytes:
+    """The bytes that a token with these of its own added to the answer as `text`."""
+    try:
+        own = data.decode()
+    except UnicodeDecodeError:
+        return data  # a part of a character: only as bytes can it be told
+    return data if own and text.endswith(own) else text.encode(errors="replace")
+
+
+def _ends_inside_character(data: bytes) -> bool:
+    """Whether the last bytes may become a character with those that follow."""
+    for back, byte in enumerate(reversed(data[-3:]), start=1):
+        if byte >= 0xC0:
+            return back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4)
+        if byte < 0x80:
+            return False
+    return False

@@ -70,9 +70,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class TokenText:
-    """One token with its own text, for logprobs.
+    """One token with the text that it added to the answer, for logprobs.
 
-    `text` of a token that holds a part of a character is U+FFFD; `data` has its bytes.
+    The texts of an answer's tokens concatenated are the answer, exactly. So a control token has
+    none, and of the tokens that make one character the last has it; `data` has the bytes of each.
     """
 
     logprob: TokenLogprob
