@@ -1,4 +1,7 @@
-"""Calls an app without a network: plain ASGI, so that nothing stands between test and server."""
+"""Calls an app without a network: plain ASGI, so that nothing stands between test and server.
+
+Every answer is held to the app's own OpenAPI document, whatever else a test looks at.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from api_document import Document
 from fake_service import FakeService
 from fastapi import FastAPI
 
@@ -53,6 +57,7 @@ class AppClient:
         self.app = app or create_app(
             service, settings or ServerSettings(), lifecycle=self.lifecycle, metrics=self.metrics
         )
+        self.document = Document(self.app.openapi())
         self.peer = peer
         self.loop = asyncio.new_event_loop()
 
@@ -121,4 +126,8 @@ class AppClient:
             "server": ("localhost", 5000),
         }
         await self.app(scope, receive, send)
+        if not gone.is_set():
+            self.document.check(
+                method, path, reply.status, reply.headers.get("content-type"), reply.body
+            )
         return reply

@@ -135,6 +135,7 @@ class FakeService:
     model_id = "pocket"
     created = 1_700_000_000
     max_model_len = 4096
+    vocab_size = _VOCABULARY
 
     def __init__(self, reply: Callable[[str], str] = lambda _: REPLY) -> None:
         self.reply = reply

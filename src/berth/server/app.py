@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -10,17 +11,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from berth.server import health, pages
+from berth.server import health, openapi_page, pages
 from berth.server.auth import Authentication
 from berth.server.body_limits import BodyBudget
 from berth.server.context import Server
-from berth.server.dialects import kaito, openai
-from berth.server.errors import Malformed, NoSuchMethod, NoSuchRoute, error_response
+from berth.server.dialect import PLAIN, Dialect, error_response
+from berth.server.dialects import DIALECTS
+from berth.server.errors import Malformed, NoSuchMethod, NoSuchRoute
 from berth.server.front import Front
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics, package_version
-from berth.server.schema import Documented
+from berth.server.routes import Routes
+from berth.server.schema import Limits
 from berth.server.settings import ServerSettings
+from berth.server.shared_paths import SharedPaths
 from berth.serving.service import Health, Service
 
 _DESCRIPTION = (
@@ -35,6 +39,7 @@ def create_app(
     *,
     lifecycle: Lifecycle | None = None,
     metrics: Metrics | None = None,
+    dialects: Sequence[Dialect] = DIALECTS,
 ) -> FastAPI:
     """The HTTP server of one model.
 
@@ -44,6 +49,7 @@ def create_app(
     Args:
         lifecycle: the drain that the runner shares with the app.
         metrics: the observer that the service reports to.
+        dialects: in which it may be talked to.
     """
     server = Server(
         service,
@@ -53,33 +59,47 @@ def create_app(
         BodyBudget(settings.max_bodies_bytes),
     )
     app = _bare_app()
-    documented = Documented()
+    routes = Routes(app, SharedPaths(), dialects)
 
     def current() -> Health:
         return health.drained(service.health(), server.lifecycle.draining)
 
-    kaito.mount(app, server, documented)
-    kaito.mount_healthz(app, current, documented)
-    openai.mount(app, server, documented)
-    health.mount(app, current, documented)
-    health.mount_metrics(app, server.metrics)
-    health.mount_fit(app, server.metrics, documented)
+    for dialect in dialects:
+        dialect.mount(routes.within(dialect), server)
+    routes.shared.mount(routes, server)
+    probes = routes.within(PLAIN)
+    health.mount(probes, current)
+    health.mount_metrics(probes, server.metrics)
+    health.mount_fit(probes, server.metrics)
     pages.mount(app, server)
-    _finish(app, documented)
+    openapi_page.install(app, routes, lambda: _limits(server))
+    _explain_unrouted(app)
     # The last one added is the outermost.
     app.add_middleware(Authentication, settings=settings)
-    app.add_middleware(Front, server=server)
+    app.add_middleware(Front, server=server, routes=routes)
     return app
 
 
 def create_worker_app(current: Callable[[], Health]) -> FastAPI:
     """What a worker node of a multi-node engine answers: its probes, and nothing else."""
     app = _bare_app()
-    documented = Documented()
-    kaito.mount_healthz(app, current, documented)
-    health.mount(app, current, documented)
-    _finish(app, documented)
+    health.mount(Routes(app, SharedPaths()).within(PLAIN), current)
+    _explain_unrouted(app)
     return app
+
+
+def _limits(server: Server) -> Limits:
+    """What the document states. It is open, so behind keys it tells nothing of the model."""
+    settings, service = server.settings, server.service
+    limits = Limits(choices=settings.max_choices, prompts=settings.max_prompts_per_call)
+    if settings.api_keys or not service.max_model_len:
+        return limits
+    return replace(
+        limits,
+        context=service.max_model_len,
+        vocabulary=service.vocab_size,
+        names=(service.model_id, *settings.model_aliases),
+    )
 
 
 def _bare_app() -> FastAPI:
@@ -96,25 +116,23 @@ def _bare_app() -> FastAPI:
     )
 
 
-def _finish(app: FastAPI, documented: Documented) -> None:
-    documented.install(app)
-
+def _explain_unrouted(app: FastAPI) -> None:
     async def unrouted(request: Request, error: Exception) -> Response:
         """Starlette's own 404 and 405, in the dialect of the path."""
         assert isinstance(error, HTTPException)
-        path = request.scope["path"]
+        scope, path = request.scope, request.scope["path"]
         if error.status_code == 405:
             allowed = _allowed((error.headers or {}).get("Allow", ""))
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers={"allow": f"{allowed}, OPTIONS"})
-            return error_response(path, NoSuchMethod(f"This route takes {allowed}.", allowed))
+            return error_response(scope, NoSuchMethod(f"This route takes {allowed}.", allowed))
         if error.status_code == 404:
             near = _near(app, path)
             hint = f"Did you mean {near}? " if near else ""
             return error_response(
-                path, NoSuchRoute(f"There is no such route. {hint}/docs lists them all.")
+                scope, NoSuchRoute(f"There is no such route. {hint}/docs lists them all.")
             )
-        return error_response(path, Malformed(str(error.detail)))
+        return error_response(scope, Malformed(str(error.detail)))
 
     app.add_exception_handler(HTTPException, unrouted)
 

@@ -1,20 +1,17 @@
-"""Every way to fail, mapped to HTTP in one table, and written as each dialect writes errors.
+"""Every way to fail, mapped to HTTP in one table; each dialect gives an error its body.
 
 An error is an exception: either one of serving's closed set, or one of the server's own below.
-`fault_of` looks it up in TABLE; a renderer per dialect gives it its body. Nothing that a client
-sends may end as a 5xx, and no message here repeats a prompt or a key.
+`row_of` looks it up in TABLE. Nothing that a client sends may end as a 5xx, and no message here
+repeats a prompt or a key.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from starlette.responses import Response
-
-from berth.server.reply import json_response
 from berth.serving.errors import (
     EngineFailed,
     InvalidRequest,
@@ -24,6 +21,8 @@ from berth.serving.errors import (
     TimedOut,
     Unavailable,
 )
+
+T = TypeVar("T")
 
 
 class ClientGone(Exception):
@@ -91,36 +90,33 @@ class Verbatim(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: the status, and OpenAI's `type` and `code` for it."""
+    """One line of the table: what HTTP and its clients are told, whatever the dialect."""
 
     status: int
-    type: str
-    code: str | None = None
     # OpenAI's SDK repeats 408, 409, 429 and 5xx twice unless told not to.
     retry: bool = True
     close: bool = False  # the rest of the request is not read: the connection must end
 
 
-_INVALID = "invalid_request_error"
 TABLE: dict[type[Exception], Row] = {
-    InvalidRequest: Row(400, _INVALID),
-    ModelNotFound: Row(404, _INVALID, "model_not_found"),
-    Overloaded: Row(429, "rate_limit_error", "rate_limit_exceeded"),
-    Unavailable: Row(503, "service_unavailable_error", "service_unavailable"),
-    TimedOut: Row(408, "timeout_error", "timeout", retry=False),
-    EngineFailed: Row(500, "server_error", "engine_failed", retry=False),
-    Malformed: Row(400, _INVALID),  # 422 in KAITO's dialect, as FastAPI has it
-    BodyTooLarge: Row(413, _INVALID, "request_too_large", close=True),
-    TooManyBodies: Row(429, "rate_limit_error", "rate_limit_exceeded", close=True),
-    BodyTooSlow: Row(408, "timeout_error", "timeout", close=True),
-    UnknownEncoding: Row(415, _INVALID, "unsupported_content_encoding"),
-    Unauthorized: Row(401, _INVALID, "invalid_api_key"),
-    Forbidden: Row(403, "permission_error", "forbidden"),
-    InvalidHost: Row(400, _INVALID, "invalid_host"),
-    NoSuchRoute: Row(404, _INVALID, "not_found"),
-    NoSuchMethod: Row(405, _INVALID, "method_not_allowed"),
+    InvalidRequest: Row(400),
+    ModelNotFound: Row(404),
+    Overloaded: Row(429),
+    Unavailable: Row(503),
+    TimedOut: Row(408, retry=False),
+    EngineFailed: Row(500, retry=False),
+    Malformed: Row(400),  # 422 where FastAPI's shapes are spoken
+    BodyTooLarge: Row(413, close=True),
+    TooManyBodies: Row(429, close=True),
+    BodyTooSlow: Row(408, close=True),
+    UnknownEncoding: Row(415),
+    Unauthorized: Row(401),
+    Forbidden: Row(403),
+    InvalidHost: Row(400),
+    NoSuchRoute: Row(404),
+    NoSuchMethod: Row(405),
 }
-_UNKNOWN = Row(500, "server_error", "internal_error")
+_UNKNOWN = Row(500)
 _UNKNOWN_MESSAGE = (
     "The server failed on this request. Its log names the reason under the id that the "
     "x-request-id header of this answer gives."
@@ -129,11 +125,15 @@ _UNKNOWN_MESSAGE = (
 
 def row_of(error: BaseException) -> Row:
     """The table's line for this error; anything unknown is a server fault."""
+    return looked_up(TABLE, error, _UNKNOWN)
+
+
+def looked_up(table: Mapping[type[Exception], T], error: BaseException, unknown: T) -> T:
+    """What a table says of the error's class or its nearest base."""
     for kind in type(error).__mro__:
-        row = TABLE.get(kind)
-        if row is not None:
-            return row
-    return _UNKNOWN
+        if kind in table:
+            return table[kind]
+    return unknown
 
 
 def message_of(error: BaseException) -> str:
@@ -158,10 +158,13 @@ def renamed(error: InvalidRequest, names: Mapping[str, str]) -> InvalidRequest:
     name, message = names[error.field], str(error)
     if message.startswith(error.field):
         message = name + message.removeprefix(error.field)
+    elif error.code == "context_length_exceeded":  # "60 in the messages", "length of the messages"
+        message = message.replace(f" the {error.field}", f" the {name}")
     return InvalidRequest(message, name, error.code)
 
 
-def _headers(error: BaseException, row: Row) -> dict[str, str]:
+def error_headers(error: BaseException, row: Row) -> dict[str, str]:
+    """What an error's answer says in its headers, whatever the dialect."""
     headers: dict[str, str] = {}
     if isinstance(error, Overloaded | Unavailable):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
@@ -176,66 +179,3 @@ def _headers(error: BaseException, row: Row) -> dict[str, str]:
     if not row.retry:
         headers["x-should-retry"] = "false"
     return headers
-
-
-def openai_error(error: BaseException) -> dict[str, Any]:
-    """OpenAI's envelope; also what a stream sends when it breaks in the middle."""
-    row = row_of(error)
-    field = error.field if isinstance(error, InvalidRequest | Malformed) else None
-    code = error.code if isinstance(error, InvalidRequest) and error.code else row.code
-    if isinstance(error, ModelNotFound):
-        field = "model"
-    return {
-        "error": {
-            "message": message_of(error),
-            "type": row.type,
-            "param": field,
-            "code": code,
-        }
-    }
-
-
-def kaito_detail(error: BaseException) -> str:
-    """KAITO's sentence for an error of a model route: `Request Failed: …`, or its own."""
-    if isinstance(error, TimedOut):
-        return "Request Timed Out"
-    if isinstance(error, Verbatim | Refusal):
-        return message_of(error)
-    return f"Request Failed: {message_of(error)}"
-
-
-def _render_openai(error: BaseException, row: Row) -> tuple[int, object]:
-    return row.status, openai_error(error)
-
-
-def _render_detail(error: BaseException, row: Row) -> tuple[int, object]:
-    if isinstance(error, Malformed):
-        entry = {
-            "type": error.kind,
-            "loc": ["body", *error.location],
-            "msg": message_of(error),
-        }
-        return 422, {"detail": [entry]}
-    return row.status, {"detail": message_of(error)}
-
-
-def _render_kaito(error: BaseException, row: Row) -> tuple[int, object]:
-    if isinstance(error, Malformed):
-        return _render_detail(error, row)
-    return row.status, {"detail": kaito_detail(error)}
-
-
-def _renderer(path: str) -> Callable[[BaseException, Row], tuple[int, object]]:
-    # The dialect of an error is the dialect of the path, also where no route matched.
-    if path == "/v1" or path.startswith("/v1/"):
-        return _render_openai
-    if path in ("/generate", "/chat"):
-        return _render_kaito
-    return _render_detail
-
-
-def error_response(path: str, error: BaseException) -> Response:
-    """The HTTP answer for an error at `path`, in that path's dialect."""
-    row = row_of(error)
-    status, body = _renderer(path)(error, row)
-    return json_response(body, status, _headers(error, row))

@@ -15,10 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from berth.server.auth import PROBES
 from berth.server.context import RequestContext, Server, open_context
 from berth.server.cors import Cors
-from berth.server.errors import ClientGone, InvalidHost, error_response, row_of
+from berth.server.dialect import error_response, speak
+from berth.server.errors import ClientGone, InvalidHost, row_of
 from berth.server.logs import log_access, log_failure
 from berth.server.origins import split_host
 from berth.server.proxies import Proxies
+from berth.server.routes import Routes
 from berth.serving.errors import Unavailable
 
 # nginx's number for "the client closed the connection"; it goes to the log, never to a client.
@@ -31,9 +33,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class Front:
     """ASGI middleware around everything else. Turns each exception into its HTTP answer."""
 
-    def __init__(self, app: ASGIApp, server: Server) -> None:
+    def __init__(self, app: ASGIApp, server: Server, routes: Routes) -> None:
         self._app = app
         self._server = server
+        self._routes = routes
         self._cors = Cors(server.settings)
         self._proxies = Proxies(server.settings.forwarded_allow)
 
@@ -43,6 +46,7 @@ class Front:
             return
         context = open_context(scope)
         scope["path"] = _plain_path(scope["path"])
+        speak(scope, self._routes.dialect_of(scope["path"]))
         header = (b"x-request-id", context.request_id.encode("ascii"))
         send = self._cors.marked(scope, send)
 
@@ -89,7 +93,7 @@ class Front:
         # After the headers only breaking the connection tells the client; the HTTP server does
         # that for a response which never completes.
         if not context.status:
-            await error_response(scope["path"], error)(scope, receive, send)
+            await error_response(scope, error)(scope, receive, send)
 
     def _note(self, context: RequestContext, scope: Scope) -> None:
         route = getattr(scope.get("route"), "path", _UNMATCHED)

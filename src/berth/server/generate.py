@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from berth.protocol.messages import FinishReason
 from berth.server.connection import Chunks, chunks_of
 from berth.server.context import RequestContext, Server, context_of
+from berth.server.dialect import dialect_of
 from berth.server.errors import ClientGone, row_of
 from berth.server.logs import log_failure
 from berth.serving.errors import EngineFailed, TimedOut, Unavailable
@@ -72,10 +73,10 @@ async def answers(
 
 
 class EventWriter(Protocol):
-    """How one dialect writes the events of a stream. All return bytes of server-sent events."""
+    """How one dialect writes the messages of a stream. All return bytes, framed as it frames."""
 
     def piece(self, index: int, piece: Piece) -> bytes:
-        """The events for one piece of the answer with this index."""
+        """The messages for one piece of the answer with this index."""
         ...
 
     def end(self) -> bytes:
@@ -96,6 +97,8 @@ async def open_stream(
 ) -> Response:
     """Wait for the first piece, so that an early error has its own status; then the stream.
 
+    Its media type is that of the dialect which the request is answered in.
+
     Raises: as `answers`.
     """
     context = context_of(request.scope)
@@ -108,11 +111,12 @@ async def open_stream(
         raise
     context.first_token = time.perf_counter()
     chunks = chunks_of(request.scope) if len(generations) == 1 else None
-    return _EventStream(server, context, pump, first, writer, headers, chunks)
+    media_type = dialect_of(request.scope).framing.media_type
+    return _EventStream(server, context, pump, first, writer, headers, chunks, media_type)
 
 
 class _EventStream(Response):
-    """Server-sent events straight to the connection: no queue, no task per event."""
+    """A stream straight to the connection: no queue, no task per message."""
 
     def __init__(
         self,
@@ -123,11 +127,12 @@ class _EventStream(Response):
         writer: EventWriter,
         headers: Sequence[tuple[bytes, bytes]],
         chunks: Chunks | None,
+        media_type: str,
     ) -> None:
         self.status_code = 200
         self.background = None
         self.raw_headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"content-type", f"{media_type}; charset=utf-8".encode()),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),  # nginx would hold events back
             *headers,

@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
-from fastapi import FastAPI
 from starlette.responses import Response
 
 from berth.server.metrics import FitReport, Metrics, package_version
 from berth.server.reply import json_response
-from berth.server.schema import Documented
+from berth.server.routes import Mount
 from berth.serving.service import Health
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -62,8 +61,25 @@ def readiness(health: Health) -> tuple[int, Readiness]:
     return 503, Readiness(status=health.state, detail=health.detail, progress=health.load_fraction)
 
 
-def mount(app: FastAPI, health: Callable[[], Health], documented: Documented) -> None:
-    """Add GET /livez and GET /readyz, and what gateways and load balancers made for vLLM ask."""
+class Healthy(msgspec.Struct, frozen=True):
+    """The model answers."""
+
+    status: str = "Healthy"
+
+
+class Unhealthy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The model does not answer; `detail` is KAITO's sentence or the state's own."""
+
+    detail: str
+    state: str
+    reason: str
+    progress: float | None = None
+
+
+def mount(mount: Mount, health: Callable[[], Health]) -> None:
+    """Add GET /livez and GET /readyz, and what other systems' probes and gateways ask: KAITO's
+    /healthz, vLLM's /health, SageMaker's /ping.
+    """
 
     async def livez() -> Response:
         """Whether the server process answers. Never depends on the engine."""
@@ -78,14 +94,29 @@ def mount(app: FastAPI, health: Callable[[], Health], documented: Documented) ->
         """Whether a request would be served now, as vLLM's /health and SageMaker's /ping say it."""
         return await readyz()
 
+    async def healthz() -> Response:
+        """Whether the model answers. 503 while it loads, restarts or drains."""
+        now = health()
+        if now.ready:
+            return json_response(Healthy())
+        loading = now.state in ("starting", "loading")
+        body = Unhealthy(
+            detail="Llama model not initialized" if loading else now.detail,
+            state=now.state,
+            reason=now.detail,
+            progress=now.load_fraction,
+        )
+        return json_response(body, 503, {"retry-after": "1"})
+
     async def version() -> Response:
         """The version of Berth."""
         return json_response(Version(package_version()))
 
-    documented.get(app, "/livez", livez, "health", {200: Alive})
+    mount.get("/livez", livez, {200: Alive})
     for path, handler in (("/readyz", readyz), ("/health", healthy), ("/ping", healthy)):
-        documented.get(app, path, handler, "health", {200: Readiness, 503: Readiness})
-    documented.get(app, "/version", version, "health", {200: Version})
+        mount.get(path, handler, {200: Readiness, 503: Readiness})
+    mount.get("/healthz", healthz, {200: Healthy, 503: Unhealthy})
+    mount.get("/version", version, {200: Version})
 
 
 class NotMeasured(msgspec.Struct, frozen=True):
@@ -94,7 +125,7 @@ class NotMeasured(msgspec.Struct, frozen=True):
     detail: str
 
 
-def mount_fit(app: FastAPI, metrics: Metrics, documented: Documented) -> None:
+def mount_fit(mount: Mount, metrics: Metrics) -> None:
     """Add GET /v1/berth/fit."""
 
     async def fit() -> Response:
@@ -105,21 +136,14 @@ def mount_fit(app: FastAPI, metrics: Metrics, documented: Documented) -> None:
             return json_response(missing, 503, {"retry-after": "1"})
         return json_response(report)
 
-    documented.get(app, "/v1/berth/fit", fit, "health", {200: FitReport, 503: NotMeasured})
+    mount.get("/v1/berth/fit", fit, {200: FitReport, 503: NotMeasured})
 
 
-def mount_metrics(app: FastAPI, metrics: Metrics) -> None:
+def mount_metrics(mount: Mount, metrics: Metrics) -> None:
     """Add GET /metrics."""
 
     async def exposition() -> Response:
         """Figures in Prometheus' text format, under vLLM's names and Berth's own."""
         return Response(metrics.exposition(), headers={"content-type": _METRICS_TYPE})
 
-    app.add_api_route(
-        "/metrics",
-        exposition,
-        methods=["GET"],
-        tags=["health"],
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    )
+    mount.bare("GET", "/metrics", exposition, {200: {"text/plain": ({"type": "string"},)}})

@@ -19,6 +19,7 @@ class _NoModel:
     model_id = "model"
     created = 0
     max_model_len = 0
+    vocab_size = 0
 
     def health(self) -> Health:
         return Health(state="starting", detail="No model is served.", ready=False)

@@ -1,153 +1,136 @@
-"""The OpenAPI page from the same msgspec structs that parse and render: they cannot disagree."""
+"""Rules of a request that its types do not tell, as they stand in the OpenAPI document.
+
+The structs that parse a body are also its schema. Ranges that are checked later (so that the
+refusal has the dialect's own words) are stated beside the field with `stated`, rules between
+fields in the struct's `json_schema`. What depends on the server's settings or on its model is a
+`bound` by name, which `resolved` fills in or leaves out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import msgspec
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-from starlette.responses import Response
 
-Handler = Callable[..., Awaitable[Response]]
+Schema = Mapping[str, Any]
+
+INT32 = 2**31 - 1
+_STATED, _BOUND = "x-stated", "x-bound"
 _REF = "#/components/schemas/{name}"
-_PHRASES = {
-    400: "The request is invalid; the message names the field",
-    401: "No valid key",
-    403: "Not allowed from there",
-    404: "No such model",
-    408: "The request took too long and was cancelled",
-    413: "The body is too large",
-    415: "The body is packed in a way that is not read here",
-    422: "The body is not of this route's shape",
-    429: "The queue is full; Retry-After says when to come again",
-    500: "The server failed",
-    503: "Not ready; Retry-After says when to come again",
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a server takes; 0 and the empty: not known, or not to be told."""
+
+    choices: int
+    prompts: int
+    context: int = 0  # tokens of prompt and output together
+    vocabulary: int = 0  # tokens that there are
+    names: tuple[str, ...] = ()  # of the served model
+
+
+def stated(**keywords: Any) -> msgspec.Meta:
+    """JSON Schema keywords that msgspec does not check; they count before those that it does."""
+    description = keywords.pop("description", None)
+    return msgspec.Meta(description=description, extra_json_schema={_STATED: keywords})
+
+
+def bound(name: str) -> dict[str, str]:
+    """A limit by its name in `_BOUNDS`, for `stated(**bound("token"))`."""
+    assert name in _BOUNDS
+    return {_BOUND: name}
+
+
+def number(low: float | None = None, high: float | None = None, *, above: bool = False) -> Schema:
+    """Keywords of a finite number in a range; `above`: without `low` itself."""
+    least = {} if low is None else {"exclusiveMinimum" if above else "minimum": low}
+    return {**least, "maximum": sys.float_info.max if high is None else high}
+
+
+_BOUNDS: dict[str, Callable[[Limits], Schema]] = {
+    "choices": lambda limits: {"maximum": limits.choices},
+    "prompts": lambda limits: {"maxItems": limits.prompts},
+    # A token id, an output's length beside a prompt of one token, and lists that hold tokens.
+    "token": lambda limits: {"maximum": limits.vocabulary - 1} if limits.vocabulary else {},
+    "room": lambda limits: {"maximum": limits.context - 1} if limits.context else {},
+    "context": lambda limits: {"maxItems": limits.context} if limits.context else {},
+    "prompt": lambda limits: {"maxItems": limits.context - 1} if limits.context else {},
+    "vocabulary": lambda limits: {"maxItems": limits.vocabulary} if limits.vocabulary else {},
+    "token_keys": lambda limits: {"propertyNames": {"pattern": _token_keys(limits.vocabulary)}},
+    "names": lambda limits: {"enum": [*limits.names, "", None]} if limits.names else {},
 }
 
 
-class Documented:
-    """Collects the structs of an app's routes and writes them into its OpenAPI page."""
-
-    def __init__(self) -> None:
-        self._types: list[type[msgspec.Struct]] = []
-
-    def get(
-        self,
-        app: FastAPI,
-        path: str,
-        handler: Handler,
-        tag: str,
-        answers: Mapping[int, type[msgspec.Struct]],
-    ) -> None:
-        """Add a GET route whose answers have these shapes."""
-        self.bare(app, "GET", path, handler, tag, answers)
-
-    def bare(
-        self,
-        app: FastAPI,
-        method: str,
-        path: str,
-        handler: Handler,
-        tag: str,
-        answers: Mapping[int, type[msgspec.Struct]],
-    ) -> None:
-        """Add a route that reads no body."""
-        app.add_api_route(
-            path,
-            handler,
-            methods=[method],
-            tags=[tag],
-            response_model=None,
-            responses=self._responses(answers),
-        )
-
-    def post(
-        self,
-        app: FastAPI,
-        path: str,
-        handler: Handler,
-        tag: str,
-        request: type[msgspec.Struct],
-        answers: Mapping[int, type[msgspec.Struct]],
-        *,
-        example: Mapping[str, object],
-        events: str | None = None,
-        also: tuple[type[msgspec.Struct], type[msgspec.Struct]] | None = None,
-    ) -> None:
-        """Add a POST route that takes `request` as JSON; `events` describes its stream.
-
-        Args:
-            also: a second shape of request that the route takes, and its answer.
-        """
-        responses = self._responses(answers)
-        schema = self._schema(request)
-        if also is not None:
-            schema = {"oneOf": [schema, self._schema(also[0])]}
-            answer = responses[200]["content"]["application/json"]
-            answer["schema"] = {"oneOf": [answer["schema"], self._schema(also[1])]}
-        if events is not None:
-            responses[200]["content"]["text/event-stream"] = {
-                "schema": {"type": "string", "description": events}
-            }
-        media = {"schema": schema, "example": dict(example)}
-        app.add_api_route(
-            path,
-            handler,
-            methods=["POST"],
-            tags=[tag],
-            response_model=None,
-            responses=responses,
-            openapi_extra={
-                "requestBody": {"required": True, "content": {"application/json": media}}
-            },
-        )
-
-    def install(self, app: FastAPI) -> None:
-        """Make the app's OpenAPI page out of its routes and the collected structs."""
-
-        def openapi() -> dict[str, Any]:
-            if app.openapi_schema is None:
-                page = get_openapi(
-                    title=app.title,
-                    version=app.version,
-                    description=app.description,
-                    routes=app.routes,
-                )
-                _, schemas = msgspec.json.schema_components(self._types, ref_template=_REF)
-                _drop_validation_errors(page)
-                components = page.setdefault("components", {})
-                components["schemas"] = dict(sorted(schemas.items()))
-                components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-                page["security"] = [{}, {"key": []}]  # a server without keys asks for none
-                app.openapi_schema = page
-            return app.openapi_schema
-
-        app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
-
-    def _schema(self, struct: type[msgspec.Struct]) -> dict[str, Any]:
-        if struct not in self._types:
-            self._types.append(struct)
-        return {"$ref": _REF.format(name=struct.__name__)}
-
-    def _responses(
-        self, answers: Mapping[int, type[msgspec.Struct]]
-    ) -> dict[int | str, dict[str, Any]]:
-        return {
-            status: {
-                "description": _PHRASES.get(status, "OK"),
-                "content": {"application/json": {"schema": self._schema(struct)}},
-            }
-            for status, struct in answers.items()
-        }
+def resolved(schema: Any, limits: Limits) -> Any:
+    """The schema with what was stated in its place, and every bound filled in that is known."""
+    if isinstance(schema, Mapping):
+        marks = (_STATED, _BOUND)
+        own = {key: resolved(value, limits) for key, value in schema.items() if key not in marks}
+        if _STATED in schema:
+            own |= resolved(schema[_STATED], limits)
+        return {**own, **_BOUNDS[schema[_BOUND]](limits)} if _BOUND in schema else own
+    if isinstance(schema, list | tuple):
+        return [resolved(item, limits) for item in schema]
+    return schema
 
 
-def _drop_validation_errors(page: dict[str, Any]) -> None:
-    """FastAPI announces its own 422 for routes with a parameter; ours never answer that."""
-    for item in page["paths"].values():
-        for operation in item.values():
-            content = operation["responses"].get("422", {}).get("content", {})
-            schema = content.get("application/json", {}).get("schema", {})
-            if schema.get("$ref", "").endswith("/HTTPValidationError"):
-                del operation["responses"]["422"]
+def _token_keys(vocabulary: int) -> str:
+    """A pattern of the keys of an object that are token ids."""
+    return f"^({_up_to(str(vocabulary - 1))})$" if vocabulary else "^(0|[1-9][0-9]{0,8})$"
+
+
+def _up_to(most: str) -> str:
+    """A pattern of the integers from 0 to `most`, without leading zeros."""
+    shorter = ["[0-9]"] if len(most) > 1 else []
+    shorter += [f"[1-9][0-9]{{{n}}}" for n in range(1, len(most) - 1)]
+    ways = []
+    for at, digit in enumerate(most):
+        low = 1 if at == 0 and len(most) > 1 else 0
+        rest = len(most) - at - 1
+        if int(digit) > low:
+            tail = f"[0-9]{{{rest}}}" if rest else ""
+            ways.append(f"{most[:at]}[{low}-{int(digit) - 1}]{tail}")
+    return "|".join([*shorter, *ways, most])
+
+
+def components(
+    structs: list[type[msgspec.Struct]],
+) -> tuple[dict[type[msgspec.Struct], Schema], dict[str, Any]]:
+    """How each struct is referred to, and the definitions of all, those inside them included.
+
+    Two structs of one name get the names that msgspec gives them, with their modules.
+    """
+    everything = list(dict.fromkeys(inner for struct in structs for inner in _within(struct)))
+    refs, definitions = msgspec.json.schema_components(everything, ref_template=_REF)
+    by_struct: dict[type[msgspec.Struct], Schema] = dict(zip(everything, refs, strict=True))
+    for struct, ref in by_struct.items():
+        rules = struct.__dict__.get("json_schema")
+        if rules is not None:
+            name = ref["$ref"].rpartition("/")[2]
+            definitions[name] = merged(definitions[name], rules)
+    return by_struct, definitions
+
+
+def merged(schema: Schema, more: Schema) -> dict[str, Any]:
+    """Both, objects inside them too; of anything else that both have, `more` counts."""
+    result = dict(schema)
+    for key, value in more.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def _within(struct: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+    yield struct
+    pending: list[Any] = [field.type for field in msgspec.structs.fields(struct)]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, type) and issubclass(part, msgspec.Struct):
+            yield from _within(part)
+        else:
+            pending.extend(get_args(part))

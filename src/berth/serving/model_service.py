@@ -104,6 +104,11 @@ class ModelService:
     # Requests.
 
     @property
+    def vocab_size(self) -> int:
+        """See `Service`."""
+        return 0 if self._ready is None else self._ready.vocab_size
+
+    @property
     def template_variables(self) -> frozenset[str]:
         """See `Service`."""
         return self._config.template.variables

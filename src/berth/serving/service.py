@@ -66,6 +66,11 @@ class Service(Protocol):
         """Tokens of prompt and output together; 0 before the engine has told."""
         ...
 
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that there are; 0 before the engine has told."""
+        ...
+
     def health(self) -> Health: ...
     def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> list[int]:
         """Token ids of the dialog in the model's chat template. Raises InvalidRequest."""

@@ -63,6 +63,11 @@ class TwoEngines:
         return self._native.health()
 
     @property
+    def vocab_size(self) -> int:
+        """See `Service`."""
+        return self._native.vocab_size
+
+    @property
     def template_variables(self) -> frozenset[str]:
         return self._native.template_variables
 

@@ -1,13 +1,14 @@
 """One small package per HTTP dialect: `parse` to the canonical request, `render`, `routes`.
 
-A dialect adds its routes to the app in `mount(app, server, documented)`. It knows nothing of
-engines, and serving knows nothing of it.
-
-Places kept for what comes later:
-- POST /generate and POST /chat are shared by dialects that are told apart by the one required
-  key of the body: `prompts` is KAITO's, `prompt` will be llm-api's (at /generate) and KAITO's
-  Falcon images' (at /chat). Until then `kaito.parse` refuses `prompt` with 422 and names the shape
-  that it knows; there the choice will be made.
-- OpenAI's routes without /v1 (a common mistake in a base URL): `openai.routes.mount` takes the
-  prefix, and `errors` tells the dialect of an error by its path.
+Each is one `Dialect` object, and DIALECTS is all that the app knows of them. A dialect knows
+nothing of engines, and serving knows nothing of it. Paths that several claim are in one table,
+`shared_paths`: /generate and /chat are told apart by the one key that a body's shape requires.
 """
+
+from berth.server.dialect import Dialect
+from berth.server.dialects.kaito import KAITO
+from berth.server.dialects.openai import OPENAI
+
+DIALECTS: tuple[Dialect, ...] = (KAITO, OPENAI)
+
+__all__ = ["DIALECTS"]

@@ -1,5 +1,18 @@
-"""KAITO's Llama-2 images: POST /generate, POST /chat, GET /, GET /healthz, POST /shutdown."""
+"""KAITO's images: POST /generate, POST /chat (Llama-2-chat's and Falcon's), GET /, POST /shutdown.
 
-from berth.server.dialects.kaito.routes import mount, mount_healthz
+Its GET /healthz is among the health routes, which are no dialect's.
+"""
 
-__all__ = ["mount", "mount_healthz"]
+from berth.server.dialect import Detail, Dialect, ValidationErrors
+from berth.server.dialects.kaito import errors
+from berth.server.dialects.kaito.routes import mount
+
+KAITO = Dialect(
+    name="kaito",
+    mount=mount,
+    error=errors.answer,
+    error_shapes={422: ValidationErrors, None: Detail},
+    statuses=(422,),
+)
+
+__all__ = ["KAITO"]

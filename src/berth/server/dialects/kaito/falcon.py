@@ -14,20 +14,23 @@ import msgspec
 
 from berth.protocol.messages import GenerateParams
 from berth.server.body import decode
+from berth.server.dialects.kaito.parse import Stop, stops_of
 from berth.server.errors import Malformed, renamed
-from berth.serving.check_generate import NEEDS_GENERATE
+from berth.server.schema import INT32, bound, number, stated
+from berth.serving.check_generate import MAX_BAD_WORDS, MAX_BEAMS, NEEDS_GENERATE
 from berth.serving.errors import InvalidRequest
 from berth.serving.request import Answer, Options
-
-_INT32 = 2**31 - 1
+from berth.serving.validate import MAX_STOP_TOKEN_IDS
 
 
 def _said(text: str) -> msgspec.Meta:
     return msgspec.Meta(description=text)
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=_INT32)]
-_Some = Annotated[int, msgspec.Meta(ge=1, le=_INT32)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=INT32)]
+_Some = Annotated[int, msgspec.Meta(ge=1, le=INT32)]
+_Token = Annotated[_Count, stated(**bound("token"))]
+_Words = Annotated[list[_Token], stated(minItems=1, maxItems=MAX_BAD_WORDS)]
 _Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
@@ -35,44 +38,58 @@ class FalconRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt to be continued, and how. null: the default."""
 
     prompt: str
-    max_length: Annotated[_Some | None, _said("tokens of prompt and output together")] = 200
+    max_length: Annotated[
+        Annotated[_Some, stated(minimum=2)] | None, _said("tokens of prompt and output together")
+    ] = 200
     min_length: Annotated[_Count | None, _said("tokens of prompt and output together")] = 0
     do_sample: Annotated[bool | None, _said("false: always the most probable token")] = True
     early_stopping: Annotated[bool | Literal["never"] | None, _said("of beams")] = False
-    num_beams: _Some | None = 1
+    num_beams: Annotated[_Some, stated(maximum=MAX_BEAMS)] | None = 1
     num_beam_groups: Annotated[_Some | None, _said("divides num_beams")] = 1
-    diversity_penalty: Annotated[float | None, _said("between groups of beams")] = 0.0
-    temperature: Annotated[Annotated[float, msgspec.Meta(ge=0)] | None, _said("0 is greedy")] = 1.0
+    diversity_penalty: Annotated[
+        Annotated[float, stated(**number())] | None, _said("above 0 between groups of beams")
+    ] = 0.0
+    temperature: Annotated[
+        Annotated[float, msgspec.Meta(ge=0), stated(**number(0))] | None, _said("0 is greedy")
+    ] = 1.0
     top_k: Annotated[_Count | None, _said("0 keeps all")] = 10
     top_p: _Share | None = 1.0
     typical_p: _Share | None = 1.0
-    repetition_penalty: Annotated[float, msgspec.Meta(gt=0)] | None = 1.0
-    length_penalty: Annotated[float | None, _said("of beams")] = 1.0
+    repetition_penalty: Annotated[
+        float, msgspec.Meta(gt=0), stated(**number(0, above=True))
+    ] | None = 1.0  # fmt: skip
+    length_penalty: Annotated[
+        Annotated[float, stated(**number(-100, 100))] | None, _said("of beams")
+    ] = 1.0
     no_repeat_ngram_size: Annotated[_Count | None, _said("0 is off")] = 0
     encoder_no_repeat_ngram_size: Annotated[
         _Count | None, _said("n-grams of the prompt that the output may not repeat; 0 is off")
     ] = 0
     bad_words_ids: Annotated[
-        list[_Count | list[_Count]] | None,
+        Annotated[list[_Token | _Words], stated(maxItems=MAX_BAD_WORDS)] | None,
         _said("token ids, or lists of token ids, that may not come"),
     ] = None
-    num_return_sequences: _Some | None = 1
+    num_return_sequences: Annotated[_Some, stated(**bound("choices"))] | None = 1
     output_scores: Annotated[bool | None, _said("accepted, without effect")] = False
     return_dict_in_generate: Annotated[bool | None, _said("accepted, without effect")] = False
-    pad_token_id: Annotated[int | None, _said("accepted, without effect")] = None
+    pad_token_id: Annotated[
+        Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None,
+        _said("accepted, without effect"),
+    ] = None
     eos_token_id: Annotated[
-        _Count | list[_Count] | None, _said("what ends the output; null: the model's own")
+        _Token | Annotated[list[_Token], stated(maxItems=MAX_STOP_TOKEN_IDS)] | None,
+        _said("what ends the output; null: the model's own"),
     ] = None
     forced_bos_token_id: Annotated[
-        _Count | None, _said("the second token of all, after a prompt of one")
+        _Token | None, _said("the second token of all, after a prompt of one")
     ] = None
-    forced_eos_token_id: Annotated[_Count | None, _said("the token at max_length")] = None
+    forced_eos_token_id: Annotated[_Token | None, _said("the token at max_length")] = None
     remove_invalid_values: Annotated[
         bool | None, _said("go on where the model computes no numbers")
     ] = None
     # Berth's own.
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: str | list[str] | None = None
+    stop: Stop = None
     stream: Annotated[bool | None, _said("answer as server-sent events")] = None
 
 
@@ -146,7 +163,7 @@ def options_of(request: FalconRequest, *, prompt_tokens: int, timeout: float) ->
         top_p=float(r.top_p) if temperature else 1.0,
         repetition_penalty=float(r.repetition_penalty),
         seed=r.seed,
-        stop=(r.stop,) if isinstance(r.stop, str) else tuple(r.stop or ()),
+        stop=stops_of(r.stop),
         stop_token_ids=tuple(stops),
         ignore_eos=bool(stops),
         clip_max_tokens=True,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from berth.server.body import LARGE_BODY
 from berth.server.context import Server, context_of
+from berth.server.dialect import EVENTS
 from berth.server.dialects.kaito import falcon, render
 from berth.server.errors import Malformed
 from berth.server.generate import answers, open_stream, submit_all
@@ -23,6 +24,7 @@ async def answer(server: Server, request: Request, body: bytes) -> Response:
     Raises: as the other routes; what is wrong with the body's values is Malformed.
     """
     call, ignored = await offload.run(len(body) > LARGE_BODY, falcon.parse, body)
+    del body
     generations = await _submit(server, request, call)
     searched = (call.num_beams or 1) > 1
     if call.stream and not searched:
@@ -31,7 +33,7 @@ async def answer(server: Server, request: Request, body: bytes) -> Response:
     finished = await answers(server, request, generations)
     if call.stream:  # a beam search knows its sequences at its end
         events_at_once = render.whole_events("response", falcon.sequences(finished))
-        return Response(events_at_once, media_type="text/event-stream", headers=noted(ignored))
+        return Response(events_at_once, media_type=EVENTS.media_type, headers=noted(ignored))
     return json_response(falcon.result(call.prompt, finished), headers=noted(ignored))
 
 

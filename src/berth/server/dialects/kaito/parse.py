@@ -8,35 +8,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from berth.server.body import decode
 from berth.server.errors import Malformed, Verbatim
+from berth.server.schema import INT32, Schema, bound, number, stated
 from berth.serving.errors import InvalidRequest
 from berth.serving.request import Message, Options
+from berth.serving.validate import MAX_STOP_CHARACTERS, MAX_STOPS
 
-_INT32 = 2**31 - 1
-_Count = Annotated[int, msgspec.Meta(ge=0, le=_INT32)]
-_Penalty = Annotated[float, msgspec.Meta(description="as in OpenAI's API; 0 by default")]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=INT32)]
+_Penalty = Annotated[float, stated(description="as in OpenAI's API; 0 by default", **number(-2, 2))]
+Stop = (
+    Annotated[str, stated(maxLength=MAX_STOP_CHARACTERS)]
+    | Annotated[
+        list[Annotated[str, stated(minLength=1, maxLength=MAX_STOP_CHARACTERS)]],
+        stated(maxItems=MAX_STOPS),
+    ]
+    | None
+)
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     """How to generate. The first three are KAITO's, the rest are Berth's. null: the default."""
 
     max_gen_len: Annotated[
-        _Count | None, msgspec.Meta(description="output tokens; null: what the context leaves")
+        Annotated[_Count, stated(minimum=1)] | None,
+        msgspec.Meta(description="output tokens; null: what the context leaves"),
     ] = None
     temperature: Annotated[
-        float | None, msgspec.Meta(description="0 is greedy; 0.6 by default")
+        Annotated[float, stated(**number(0))] | None,
+        msgspec.Meta(description="0 is greedy; 0.6 by default"),
     ] = None
-    top_p: Annotated[float | None, msgspec.Meta(description="0.9 by default")] = None
-    top_k: Annotated[int, msgspec.Meta(ge=-1, le=_INT32)] | None = None
-    min_p: float | None = None
+    top_p: Annotated[
+        Annotated[float, stated(**number(0, 1, above=True))] | None,
+        msgspec.Meta(description="0.9 by default"),
+    ] = None
+    top_k: Annotated[int, msgspec.Meta(ge=-1, le=INT32)] | None = None
+    min_p: Annotated[float, stated(**number(0, 1))] | None = None
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: str | list[str] | None = None
-    repetition_penalty: float | None = None
+    stop: Stop = None
+    repetition_penalty: Annotated[float, stated(**number(0, above=True))] | None = None
     presence_penalty: _Penalty | None = None
     frequency_penalty: _Penalty | None = None
 
@@ -44,7 +58,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
 class GenerateRequest(msgspec.Struct, frozen=True):
     """Text completion of every prompt."""
 
-    prompts: list[str]
+    prompts: Annotated[list[str], stated(minItems=1, **bound("prompts"))]
     parameters: Parameters | None = None
     stream: Annotated[bool | None, msgspec.Meta(description="answer as server-sent events")] = None
 
@@ -52,15 +66,28 @@ class GenerateRequest(msgspec.Struct, frozen=True):
 class DialogMessage(msgspec.Struct, frozen=True):
     """One turn of a dialog."""
 
-    role: Annotated[str, msgspec.Meta(description="system (first only), user or assistant")]
+    role: Annotated[
+        str,
+        stated(
+            description="system (first only), then user and assistant in turn, a user's at the end",
+            enum=["system", "user", "assistant"],
+        ),
+    ]
     content: str
 
 
 class InputData(msgspec.Struct, frozen=True):
     """Dialogs; each ends with a message of the user."""
 
-    input_string: list[list[DialogMessage]] | None = None
+    input_string: list[Annotated[list[DialogMessage], stated(minItems=1)]] | None = None
     parameters: Parameters | None = None
+
+    json_schema: ClassVar[Schema] = {
+        "properties": {
+            "input_string": {"not": {"type": "null"}, "minItems": 1, **bound("prompts")}
+        },
+        "required": ["input_string"],
+    }
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -97,24 +124,6 @@ def parse_generate(body: bytes) -> tuple[GenerateRequest, list[str]]:
     keys = decode(_keys, body)
     ignored = _unknown(keys, GenerateRequest, "") + _unknown_parameters(keys, "")
     return request, ignored
-
-
-def is_falcon(body: bytes) -> bool:
-    """Whether a body of POST /chat is of Falcon's shape, by the key that each shape requires.
-
-    Raises:
-        Malformed: no JSON object, or one with neither key or with both.
-    """
-    keys = decode(_keys, body)
-    if ("prompt" in keys) == ("input_data" in keys):
-        both = "not both." if "prompt" in keys else "one of them is required."
-        raise Malformed(
-            'This route takes {"prompt": "…"}, as Falcon\'s images do, or '
-            '{"input_data": {"input_string": […]}}, as Llama-2-chat\'s do: ' + both,
-            (),
-            "value_error" if "prompt" in keys else "missing",
-        )
-    return "prompt" in keys
 
 
 def parse_chat(body: bytes) -> tuple[ChatRequest, list[list[DialogMessage]], list[str]]:
@@ -165,9 +174,7 @@ def options_of(
                 given[name] = value
     if "max_gen_len" in given:
         given["max_tokens"] = given.pop("max_gen_len")
-    if isinstance(given.get("stop"), str):
-        given["stop"] = [given["stop"]]
-    given["stop"] = tuple(given.get("stop", ()))
+    given["stop"] = stops_of(given.get("stop"))
     given.setdefault("temperature", 0.6)
     given.setdefault("top_p", 0.9)
     return Options(
@@ -177,6 +184,11 @@ def options_of(
         continues_prompt=continues_prompt,
         **given,
     )
+
+
+def stops_of(stop: str | list[str] | None) -> tuple[str, ...]:
+    """The stop strings; "" is what forms send that have none."""
+    return () if not stop else (stop,) if isinstance(stop, str) else tuple(stop)
 
 
 def _unknown(keys: Iterable[str], struct: type[msgspec.Struct], prefix: str) -> list[str]:

@@ -11,19 +11,23 @@ results.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
+from berth.server.dialect import EVENTS, Detail
+from berth.server.dialects.kaito.errors import detail
 from berth.server.dialects.kaito.parse import DialogMessage
-from berth.server.errors import kaito_detail
 from berth.server.reply import encode
 from berth.serving.chat_template import UNSAFE_ERROR
 from berth.serving.request import Answer, Piece
 
-GENERATE_EVENTS = (
-    'Events `data: {"index": 0, "response": "…"}`; the last of an index also has '
-    '"finish_reason". At the end `data: [DONE]`; before it `data: {"detail": "…"}` on an error.'
+EVENTS_IN_WORDS = (
+    "The data of each event: a text with the index of its prompt or dialog, the last of an index "
+    "with finish_reason; then [DONE]. An error in the middle is an event of its own before it."
 )
-CHAT_EVENTS = GENERATE_EVENTS.replace('"response"', '"content"')
+_MARK = "[DONE]"
+_DONE = EVENTS.frame(_MARK.encode())
 
 
 class GeneratedText(msgspec.Struct, frozen=True):
@@ -39,30 +43,37 @@ class GenerateResponse(msgspec.Struct, frozen=True):
     results: list[GeneratedText]
 
 
+class AnsweredMessage(msgspec.Struct, frozen=True):
+    """One turn of an answered dialog."""
+
+    role: str
+    content: str
+
+
 class ChatResponse(msgspec.Struct, frozen=True):
     """Each dialog, roles capitalised, with the assistant's answer as its last message."""
 
-    results: list[list[DialogMessage]]
+    results: list[list[AnsweredMessage]]
 
 
-class FieldError(msgspec.Struct, frozen=True):
-    """What is wrong with one field, as FastAPI writes it."""
+class GenerateEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message of the stream of a continued prompt; `index` counts the prompts or sequences."""
 
-    type: str
-    loc: list[str | int]
-    msg: str
-
-
-class ValidationErrors(msgspec.Struct, frozen=True):
-    """The body is not of the route's shape."""
-
-    detail: list[FieldError]
+    index: int
+    response: str
+    finish_reason: Literal["stop", "length"] | None = None
 
 
-class Detail(msgspec.Struct, frozen=True):
-    """Why a request failed."""
+class ChatEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message of the stream of answered dialogs; `index` counts the dialogs."""
 
-    detail: str
+    index: int
+    content: str
+    finish_reason: Literal["stop", "length"] | None = None
+
+
+GENERATE_SHAPES = (GenerateEvent, Detail, {"const": _MARK})
+CHAT_SHAPES = (ChatEvent, Detail, {"const": _MARK})
 
 
 def completions(prompts: list[str], answers: list[Answer]) -> GenerateResponse:
@@ -76,8 +87,8 @@ def dialogs(asked: list[list[DialogMessage]], replies: list[str]) -> ChatRespons
     return ChatResponse(
         [
             [
-                *(DialogMessage(turn.role.capitalize(), turn.content) for turn in dialog),
-                DialogMessage("Assistant", reply),
+                *(AnsweredMessage(turn.role.capitalize(), turn.content) for turn in dialog),
+                AnsweredMessage("Assistant", reply),
             ]
             for dialog, reply in zip(asked, replies, strict=True)
         ]
@@ -89,7 +100,7 @@ class Events:
 
     def __init__(self, text_field: str, places: list[int], preface: bytes = b"") -> None:
         self._starts = [
-            f'data: {{"index":{place},"{text_field}":'.encode("ascii") for place in places
+            EVENTS.before + f'{{"index":{place},"{text_field}":'.encode("ascii") for place in places
         ]
         self._preface = preface
 
@@ -97,21 +108,22 @@ class Events:
         """One event."""
         text = encode(piece.text)
         if piece.finish_reason is None:
-            event = b"%b%b}\n\n" % (self._starts[index], text)
+            event = b"%b%b}" % (self._starts[index], text)
         else:
             reason = piece.finish_reason.encode("ascii")
-            event = b'%b%b,"finish_reason":"%b"}\n\n' % (self._starts[index], text, reason)
+            event = b'%b%b,"finish_reason":"%b"}' % (self._starts[index], text, reason)
+        event += EVENTS.after
         if self._preface:
             event, self._preface = self._preface + event, b""
         return event
 
     def end(self) -> bytes:
         """The mark after the last answer."""
-        return b"data: [DONE]\n\n"
+        return _DONE
 
     def error(self, error: Exception) -> bytes:
         """Why the stream ends early."""
-        return b"data: %b\n\ndata: [DONE]\n\n" % encode({"detail": kaito_detail(error)})
+        return EVENTS.frame(encode({"detail": detail(error)})) + _DONE
 
 
 def whole_events(text_field: str, answers: list[Answer]) -> bytes:
@@ -120,12 +132,10 @@ def whole_events(text_field: str, answers: list[Answer]) -> bytes:
         {"index": index, text_field: answer.text, "finish_reason": answer.finish_reason}
         for index, answer in enumerate(answers)
     ]
-    return b"".join(b"data: %b\n\n" % encode(event) for event in events) + b"data: [DONE]\n\n"
+    return b"".join(EVENTS.frame(encode(event)) for event in events) + _DONE
 
 
-def unsafe_events(places: list[int]) -> bytes:
-    """The events of dialogs that are refused for their special tags."""
-    return b"".join(
-        b"data: %b\n\n" % encode({"index": place, "content": UNSAFE_ERROR, "finish_reason": "stop"})
-        for place in places
-    )
+def unsafe_events(places: list[int], *, end: bool = False) -> bytes:
+    """The events of dialogs that are refused for their special tags; `end`: they are all."""
+    events = [ChatEvent(place, UNSAFE_ERROR, "stop") for place in places]
+    return b"".join(EVENTS.frame(encode(event)) for event in events) + (_DONE if end else b"")

@@ -1,7 +1,7 @@
 """KAITO's routes: Llama-2's, and Falcon's half of /chat. Where they had a defect, ours are sane:
 
-- GET /healthz answers 503 instead of 500 while no model is ready (same `detail`), and asks for no
-  GPU: a CPU box that serves is healthy.
+- GET /healthz (a health route) answers 503 instead of 500 while no model is ready, with the same
+  `detail`, and asks for no GPU: a CPU box that serves is healthy.
 - A full queue is 429, a server that is not ready 503, an engine's failure 500; all were 400.
 - POST /shutdown lets running requests finish, and needs a key or its owner's word.
 - A parameter without a meaning here is named in the Berth-Ignored-Parameters header.
@@ -10,70 +10,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from berth.server import pages
-from berth.server.body import LARGE_BODY, read_body
+from berth.server.body import LARGE_BODY
 from berth.server.context import Server, context_of
+from berth.server.dialect import EVENTS
 from berth.server.dialects.kaito import falcon, falcon_route, parse, render
 from berth.server.errors import Forbidden, renamed
 from berth.server.generate import answers, open_stream, submit_all
 from berth.server.ignored import noted, noted_raw
 from berth.server.reply import json_response
-from berth.server.schema import Documented
+from berth.server.routes import Mount, Shapes
+from berth.server.shared_paths import SharedShape
 from berth.serving import offload
 from berth.serving.chat_template import UNSAFE_ERROR
 from berth.serving.errors import InvalidRequest, UnsafePrompt
 from berth.serving.request import Options
-from berth.serving.service import Generation, Health
+from berth.serving.service import Generation
 
-_TAG = "kaito"
-_ERRORS: dict[int, type[msgspec.Struct]] = {
-    **dict.fromkeys((400, 401, 403, 408, 413, 415, 429, 500, 503), render.Detail),
-    422: render.ValidationErrors,
-}
 _RUNNING = ["Server is running", 200]  # a tuple returned by mistake, which clients now expect
-
-
-class Healthy(msgspec.Struct, frozen=True):
-    """The model answers."""
-
-    status: str = "Healthy"
-
-
-class Unhealthy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The model does not answer; `detail` is KAITO's sentence or the state's own."""
-
-    detail: str
-    state: str
-    reason: str
-    progress: float | None = None
 
 
 class Nothing(msgspec.Struct, frozen=True):
     """An empty object."""
 
 
-def mount(app: FastAPI, server: Server, documented: Documented) -> None:
+def mount(mount: Mount, server: Server) -> None:
     """Add POST /generate, POST /chat, POST /shutdown and GET /."""
 
     async def running(request: Request) -> Response:
         """Whether the server process runs: always `["Server is running", 200]`, but for browsers,
         which get a page that says what this is."""
         return pages.home(server) if pages.is_browser(request) else json_response(_RUNNING)
-
-    async def generate(request: Request) -> Response:
-        """Complete every prompt. All prompts of a call run in one batch."""
-        return await _generate(server, request)
-
-    async def chat(request: Request) -> Response:
-        """Answer every dialog (`input_data`), all in one batch; or, as Falcon's images have it,
-        continue a `prompt`."""
-        return await _chat(server, request)
 
     async def shutdown() -> Response:
         """Stop the server once its running requests have ended. Needs a key; a server without
@@ -86,52 +58,59 @@ def mount(app: FastAPI, server: Server, documented: Documented) -> None:
         server.lifecycle.request_shutdown()
         return json_response(Nothing())
 
-    page = {"content": {"text/html": {"schema": {"type": "string"}}}}
-    app.add_api_route(
-        "/", running, methods=["GET"], tags=[_TAG], response_model=None, responses={200: page}
+    home: dict[str, Shapes] = {
+        "application/json": ({"const": _RUNNING},),
+        "text/html": ({"type": "string"},),
+    }
+    mount.bare("GET", "/", running, {200: home})
+    mount.bare("POST", "/shutdown", shutdown, {200: {"application/json": (Nothing,)}})
+    mount.share(
+        "/generate",
+        "Complete every prompt. All prompts of a call run in one batch.",
+        SharedShape(
+            key="prompts",
+            shown='{"prompts": ["…"]}, as Llama-2\'s images do',
+            answer=_generate,
+            request=parse.GenerateRequest,
+            response=render.GenerateResponse,
+            example={"prompts": ["I believe the meaning of life is"],
+                     "parameters": {"max_gen_len": 128}},
+            stream=render.GENERATE_SHAPES,
+            events=render.EVENTS_IN_WORDS,
+        ),
+    )  # fmt: skip
+    mount.share(
+        "/chat",
+        "With `input_data`: answer every dialog, all in one batch.",
+        SharedShape(
+            key="input_data",
+            shown='{"input_data": {"input_string": […]}}, as Llama-2-chat\'s images do',
+            answer=_chat,
+            request=parse.ChatRequest,
+            response=render.ChatResponse,
+            example={"input_data": {"input_string": [
+                [{"role": "user", "content": "what is the recipe of mayonnaise?"}]]}},
+            stream=render.CHAT_SHAPES,
+            events=render.EVENTS_IN_WORDS,
+        ),
+    )  # fmt: skip
+    mount.share(
+        "/chat",
+        "With `prompt`, as KAITO's Falcon images have it: continue it.",
+        SharedShape(
+            key="prompt",
+            shown='{"prompt": "…"}, as Falcon\'s images do',
+            answer=falcon_route.answer,
+            request=falcon.FalconRequest,
+            response=falcon.FalconResponse,
+            example=falcon.EXAMPLE,
+            stream=render.GENERATE_SHAPES,
+            events=render.EVENTS_IN_WORDS,
+        ),
     )
-    documented.post(
-        app, "/generate", generate, _TAG, parse.GenerateRequest,
-        {200: render.GenerateResponse, **_ERRORS},
-        example={"prompts": ["I believe the meaning of life is"],
-                 "parameters": {"max_gen_len": 128}},
-        events=render.GENERATE_EVENTS,
-    )  # fmt: skip
-    documented.post(
-        app, "/chat", chat, _TAG, parse.ChatRequest, {200: render.ChatResponse, **_ERRORS},
-        example={"input_data": {"input_string": [
-            [{"role": "user", "content": "what is the recipe of mayonnaise?"}]]}},
-        events=render.CHAT_EVENTS,
-        also=(falcon.FalconRequest, falcon.FalconResponse),
-    )  # fmt: skip
-    documented.bare(
-        app, "POST", "/shutdown", shutdown, _TAG,
-        {200: Nothing, 401: render.Detail, 403: render.Detail},
-    )  # fmt: skip
 
 
-def mount_healthz(app: FastAPI, health: Callable[[], Health], documented: Documented) -> None:
-    """Add GET /healthz; worker nodes answer it too."""
-
-    async def healthz() -> Response:
-        """Whether the model answers. 503 while it loads, restarts or drains."""
-        now = health()
-        if now.ready:
-            return json_response(Healthy())
-        loading = now.state in ("starting", "loading")
-        body = Unhealthy(
-            detail="Llama model not initialized" if loading else now.detail,
-            state=now.state,
-            reason=now.detail,
-            progress=now.load_fraction,
-        )
-        return json_response(body, 503, {"retry-after": "1"})
-
-    documented.get(app, "/healthz", healthz, _TAG, {200: Healthy, 503: Unhealthy})
-
-
-async def _generate(server: Server, request: Request) -> Response:
-    body = await read_body(server, request.scope, request.receive)
+async def _generate(server: Server, request: Request, body: bytes) -> Response:
     call, ignored = await offload.run(len(body) > LARGE_BODY, parse.parse_generate, body)
     del body
     _check_count(server, len(call.prompts), "prompts")
@@ -149,12 +128,8 @@ async def _generate(server: Server, request: Request) -> Response:
     return json_response(render.completions(call.prompts, finished), headers=noted(ignored))
 
 
-async def _chat(server: Server, request: Request) -> Response:
-    body = await read_body(server, request.scope, request.receive)
-    large = len(body) > LARGE_BODY
-    if await offload.run(large, parse.is_falcon, body):
-        return await falcon_route.answer(server, request, body)
-    call, dialogs, ignored = await offload.run(large, parse.parse_chat, body)
+async def _chat(server: Server, request: Request, body: bytes) -> Response:
+    call, dialogs, ignored = await offload.run(len(body) > LARGE_BODY, parse.parse_chat, body)
     del body
     _check_count(server, len(dialogs), "input_string")
     options = parse.options_of(
@@ -176,8 +151,8 @@ async def _chat(server: Server, request: Request) -> Response:
         events = render.Events("content", safe, render.unsafe_events(unsafe))
         return await open_stream(server, request, generations, events, noted_raw(ignored))
     if call.stream:
-        only_refusals = render.unsafe_events(unsafe) + b"data: [DONE]\n\n"
-        return Response(only_refusals, media_type="text/event-stream", headers=noted(ignored))
+        only_refusals = render.unsafe_events(unsafe, end=True)
+        return Response(only_refusals, media_type=EVENTS.media_type, headers=noted(ignored))
     finished = await answers(server, request, generations)
     replies = [UNSAFE_ERROR] * len(dialogs)
     for index, answer in zip(safe, finished, strict=True):

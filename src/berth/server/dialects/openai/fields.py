@@ -26,6 +26,8 @@ class Refused:
     neutral: tuple[Any, ...] = ()
 
 
+EMPTY: tuple[Any, ...] = (None, "", [], {})  # what asks for nothing, whatever the field
+
 _STRUCTURED = "structured output is not supported yet"
 _NO_SAMPLER = "this sampler is not supported"
 REFUSED: dict[str, Refused] = {
@@ -92,7 +94,7 @@ def leftover(body: bytes, request: type[msgspec.Struct], refused: dict[str, Refu
 
 def _changes_nothing(raw: msgspec.Raw, rule: Refused) -> bool:
     value = msgspec.json.decode(raw)
-    if value is None or value in ("", [], {}):
+    if value in EMPTY:
         return True
     if isinstance(value, str):  # numbers and booleans may stand in strings, as everywhere
         value = {"true": True, "false": False}.get(value.lower(), value)

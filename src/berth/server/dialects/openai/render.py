@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -126,19 +127,51 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
-class ErrorBody(msgspec.Struct, frozen=True):
-    """What went wrong."""
+class ChatDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a chunk adds to the message: first the role, then content."""
 
-    message: str
-    type: str
-    param: str | None = None
-    code: str | None = None
+    role: str | None = None
+    content: str | None = None
 
 
-class ErrorEnvelope(msgspec.Struct, frozen=True):
-    """OpenAI's error answer."""
+class ChatChunkChoice(msgspec.Struct, frozen=True):
+    """Of one of `n` answers; `finish_reason` is the last's."""
 
-    error: ErrorBody
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of the stream of POST /v1/chat/completions."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | None = None
+
+
+class CompletionChunkChoice(msgspec.Struct, frozen=True):
+    """Of one of `n` answers; `finish_reason` is the last's."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class CompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of the stream of POST /v1/completions."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChunkChoice]
+    usage: Usage | None = None
 
 
 def usage_of(prompt_tokens: int, output_tokens: int, cached_tokens: int) -> Usage:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from berth.server.body import LARGE_BODY, read_body
@@ -16,19 +19,16 @@ from berth.server.errors import renamed
 from berth.server.generate import answers, open_stream, submit_all
 from berth.server.ignored import noted, noted_raw
 from berth.server.reply import json_response
-from berth.server.schema import Documented
+from berth.server.routes import Mount
 from berth.serving import offload
 from berth.serving.errors import InvalidRequest
-from berth.serving.request import Options
+from berth.serving.request import Answer, Options
 from berth.serving.service import Generation
 
-_TAG = "openai"
-_ERRORS: dict[int, type[msgspec.Struct]] = dict.fromkeys(
-    (400, 401, 403, 404, 408, 413, 415, 429, 500, 503), render.ErrorEnvelope
-)
+T = TypeVar("T", bound=parse.Sampling)
 
 
-def mount(app: FastAPI, server: Server, documented: Documented, prefix: str = "/v1") -> None:
+def mount(mount: Mount, server: Server, prefix: str = "/v1") -> None:
     """Add GET models, GET models/{id}, POST chat/completions and POST completions."""
 
     async def list_models() -> Response:
@@ -48,115 +48,140 @@ def mount(app: FastAPI, server: Server, documented: Documented, prefix: str = "/
         """Complete one or several prompts."""
         return await _complete(server, request)
 
-    documented.get(
-        app, f"{prefix}/models", list_models, _TAG,
-        {200: render.ModelList, 401: render.ErrorEnvelope},
-    )  # fmt: skip
-    documented.get(
-        app, f"{prefix}/models/{{model_id:path}}", get_model, _TAG,
-        {200: render.Model, 401: render.ErrorEnvelope, 404: render.ErrorEnvelope},
-    )  # fmt: skip
-    documented.post(
-        app, f"{prefix}/chat/completions", chat_completions, _TAG, parse.ChatCompletionRequest,
-        {200: render.ChatCompletion, **_ERRORS},
+    mount.get(f"{prefix}/models", list_models, {200: render.ModelList})
+    mount.get(f"{prefix}/models/{{model_id:path}}", get_model, {200: render.Model}, statuses=[404])
+    mount.post(
+        f"{prefix}/chat/completions", chat_completions,
+        [parse.ChatCompletionRequest], [render.ChatCompletion],
         example={"messages": [{"role": "user", "content": "What is the capital of France?"}]},
-        events=stream.CHAT_EVENTS,
+        stream=stream.CHAT_SHAPES, events=stream.CHAT_EVENTS, statuses=[404],
     )  # fmt: skip
-    documented.post(
-        app, f"{prefix}/completions", completions, _TAG, parse.CompletionRequest,
-        {200: render.Completion, **_ERRORS},
+    mount.post(
+        f"{prefix}/completions", completions, [parse.CompletionRequest], [render.Completion],
         example={"prompt": "Simply put, the theory of relativity states that", "max_tokens": 64},
-        events=stream.COMPLETION_EVENTS,
+        stream=stream.COMPLETION_SHAPES, events=stream.COMPLETION_EVENTS, statuses=[404],
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What tells the two routes' answers apart."""
+
+    prefix: str  # of an answer's id
+    object: str
+    chunk_object: str
+    chunks: type[stream.ChatChunks] | type[stream.CompletionChunks]
+    choices: Callable[[Sequence[Answer], bool], Sequence[msgspec.Struct]]
+
+
+_CHAT = _Form(
+    "chatcmpl", "chat.completion", "chat.completion.chunk", stream.ChatChunks, render.chat_choices
+)
+_COMPLETION = _Form(
+    "cmpl", "text_completion", "text_completion", stream.CompletionChunks,
+    render.completion_choices,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A call that has been read: what to generate, and what the answer says beside it."""
+
+    call: parse.Sampling
+    ignored: list[str]
+    model: str
+    prompts: Sequence[Sequence[int]]
+    options: Options
+    n: int  # choices of each prompt
+    logprobs: bool
+    names: dict[str, str]  # how this client calls what serving's errors call otherwise
 
 
 async def _chat(server: Server, request: Request) -> Response:
-    settings = server.settings
-    body = await read_body(server, request.scope, request.receive)
-    call, ignored = await offload.run(len(body) > LARGE_BODY, parse.read_chat, body)
-    del body
-    parse.check_counts(call, server.service.max_model_len)
+    settings, service = server.settings, server.service
+    call, ignored = await _read(server, request, parse.read_chat)
+    parse.check_counts(call, service.max_model_len)
     model = parse.model_of(call.model, _names(server))
     options = parse.chat_options(call, settings.request_timeout_seconds)
     n = parse.choices_of(call, 1, settings.max_choices, settings.max_prompts_per_call)
     written = parse.template_options(call)
-    ignored += sorted(written.variables.keys() - server.service.template_variables)
-    prompt = await offload.render_chat(server.service, parse.messages_of(call), written)
-    prompt = parse.truncated(prompt, call.truncate_prompt_tokens, server.service.max_model_len)
-    context = context_of(request.scope)
-    generations = _submit(server, context, [prompt], options, n, _chat_names(call))
-    head = _head("chatcmpl", "chat.completion.chunk" if call.stream else "chat.completion",
-                 context, model)  # fmt: skip
-    logprobs = bool(call.logprobs)
-    if call.stream:
-        usage = _usage_later(context, generations, n) if parse.wants_usage(call) else None
-        chunks = stream.ChatChunks(head, len(generations), usage, logprobs)
-        return await open_stream(server, request, generations, chunks, noted_raw(ignored))
-    finished = await answers(server, request, generations)
-    usage_now = _usage(generations, n, sum(answer.output_tokens for answer in finished))
-    choices = await offload.run(
-        logprobs and render.is_large(finished),
-        render.encoded,
-        render.chat_choices,
-        finished,
-        logprobs,
-    )
-    answer = {**head, "choices": choices, "usage": usage_now}
-    return json_response(answer, headers=noted(ignored))
+    ignored += sorted(written.variables.keys() - service.template_variables)
+    prompt = await offload.render_chat(service, parse.messages_of(call), written)
+    prompt = parse.truncated(prompt, call.truncate_prompt_tokens, service.max_model_len)
+    asked = _Asked(
+        call=call, ignored=ignored, model=model, prompts=[prompt], options=options, n=n,
+        logprobs=bool(call.logprobs), names=_chat_names(call),
+    )  # fmt: skip
+    return await _generated(server, request, asked, _CHAT)
 
 
 async def _complete(server: Server, request: Request) -> Response:
-    settings = server.settings
-    body = await read_body(server, request.scope, request.receive)
-    call, ignored = await offload.run(len(body) > LARGE_BODY, parse.read_completion, body)
-    del body
+    settings, service = server.settings, server.service
+    call, ignored = await _read(server, request, parse.read_completion)
     model = parse.model_of(call.model, _names(server))
     options = parse.completion_options(call, settings.request_timeout_seconds)
-    asked = parse.prompts_of(call)
-    n = parse.choices_of(call, len(asked), settings.max_choices, settings.max_prompts_per_call)
-    keep, context_length = call.truncate_prompt_tokens, server.service.max_model_len
+    given = parse.prompts_of(call)
+    n = parse.choices_of(call, len(given), settings.max_choices, settings.max_prompts_per_call)
+    keep = call.truncate_prompt_tokens
     prompts = [
-        parse.truncated(prompt, keep, context_length)
-        for prompt in await offload.encode_all(server.service, asked)
+        parse.truncated(prompt, keep, service.max_model_len)
+        for prompt in await offload.encode_all(service, given)
     ]
+    asked = _Asked(
+        call=call, ignored=ignored, model=model, prompts=prompts, options=options, n=n,
+        logprobs=call.logprobs is not None, names={"messages": "prompt"},
+    )  # fmt: skip
+    return await _generated(server, request, asked, _COMPLETION)
+
+
+async def _read(
+    server: Server, request: Request, read: Callable[[bytes], tuple[T, list[str]]]
+) -> tuple[T, list[str]]:
+    """The call, and the names of what in it means nothing here."""
+    body = await read_body(server, request.scope, request.receive)
+    return await offload.run(len(body) > LARGE_BODY, read, body)
+
+
+async def _generated(server: Server, request: Request, asked: _Asked, form: _Form) -> Response:
+    """Generate, and answer as a stream or at once."""
     context = context_of(request.scope)
-    generations = _submit(server, context, prompts, options, n, {"messages": "prompt"})
-    head = _head("cmpl", "text_completion", context, model)
-    logprobs = call.logprobs is not None
-    if call.stream:
-        usage = _usage_later(context, generations, n) if parse.wants_usage(call) else None
-        chunks = stream.CompletionChunks(head, len(generations), usage, logprobs)
-        return await open_stream(server, request, generations, chunks, noted_raw(ignored))
+    generations = _submit(server, context, asked)
+    head = {
+        "id": f"{form.prefix}-{context.request_id}",
+        "object": form.chunk_object if asked.call.stream else form.object,
+        "created": int(time.time()),
+        "model": asked.model,
+    }
+    if asked.call.stream:
+        usage = None
+        if parse.wants_usage(asked.call):
+            usage = partial(_usage_so_far, generations, asked.n, context)
+        chunks = form.chunks(head, len(generations), usage, asked.logprobs)
+        return await open_stream(server, request, generations, chunks, noted_raw(asked.ignored))
     finished = await answers(server, request, generations)
-    usage_now = _usage(generations, n, sum(answer.output_tokens for answer in finished))
     choices = await offload.run(
-        logprobs and render.is_large(finished),
+        asked.logprobs and render.is_large(finished),
         render.encoded,
-        render.completion_choices,
+        form.choices,
         finished,
-        logprobs,
+        asked.logprobs,
     )
+    usage_now = _usage_so_far(generations, asked.n, context)
     answer = {**head, "choices": choices, "usage": usage_now}
-    return json_response(answer, headers=noted(ignored))
+    return json_response(answer, headers=noted(asked.ignored))
 
 
-def _submit(
-    server: Server,
-    context: RequestContext,
-    prompts: Sequence[Sequence[int]],
-    options: Options,
-    n: int,
-    names: dict[str, str],
-) -> list[Generation]:
-    """`n` generations of every prompt, those of the first prompt first.
-
-    `names`: how this client calls what serving's errors call otherwise.
-    """
-    wanted = [(prompt, parse.nth(options, choice)) for prompt in prompts for choice in range(n)]
+def _submit(server: Server, context: RequestContext, asked: _Asked) -> list[Generation]:
+    """`n` generations of every prompt, those of the first prompt first."""
+    wanted = [
+        (prompt, parse.nth(asked.options, choice))
+        for prompt in asked.prompts
+        for choice in range(asked.n)
+    ]
     try:
         return submit_all(server.service, wanted, context.request_id)
     except InvalidRequest as error:
-        raise renamed(error, names) from None
+        raise renamed(error, asked.names) from None
 
 
 def _chat_names(call: parse.ChatCompletionRequest) -> dict[str, str]:
@@ -165,29 +190,16 @@ def _chat_names(call: parse.ChatCompletionRequest) -> dict[str, str]:
     return {"prompt": "messages", "max_tokens": "max_completion_tokens"}
 
 
-def _usage(generations: Sequence[Generation], n: int, output_tokens: int) -> render.Usage:
+def _usage_so_far(
+    generations: Sequence[Generation], n: int, context: RequestContext
+) -> render.Usage:
     # A prompt is counted once, however many choices were made from it.
     prompts = generations[::n]
     return render.usage_of(
         sum(generation.prompt_tokens for generation in prompts),
-        output_tokens,
+        context.output_tokens,
         sum(generation.cached_tokens for generation in prompts),
     )
-
-
-def _usage_later(
-    context: RequestContext, generations: Sequence[Generation], n: int
-) -> Callable[[], render.Usage]:
-    return lambda: _usage(generations, n, context.output_tokens)
-
-
-def _head(kind: str, shape: str, context: RequestContext, model: str) -> dict[str, object]:
-    return {
-        "id": f"{kind}-{context.request_id}",
-        "object": shape,
-        "created": int(time.time()),
-        "model": model,
-    }
 
 
 def _names(server: Server) -> tuple[str, ...]:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from berth.server.dialect import EVENTS
+from berth.server.dialects.openai.errors import ErrorEnvelope, envelope
 from berth.server.dialects.openai.render import (
+    ChatCompletionChunk,
     ChatLogprobs,
+    CompletionChunk,
     Usage,
     chat_logprobs,
     completion_logprobs,
 )
-from berth.server.errors import openai_error
 from berth.server.reply import encode
 from berth.serving.request import Piece, TokenText
 
+_MARK = "[DONE]"
+CHAT_SHAPES = (ChatCompletionChunk, ErrorEnvelope, {"const": _MARK})
+COMPLETION_SHAPES = (CompletionChunk, ErrorEnvelope, {"const": _MARK})
 CHAT_EVENTS = (
-    "chat.completion.chunk objects as `data: {…}` events: the role, then content, then "
-    "finish_reason of each choice; with stream_options.include_usage a last one with usage and no "
-    'choices; then `data: [DONE]`. An error in the middle is `data: {"error": …}`.'
+    "The data of each event: the role, then content, then finish_reason of each choice; with "
+    "stream_options.include_usage a last one with usage and no choices; then [DONE]. An error in "
+    "the middle is an event of its own before it."
 )
 COMPLETION_EVENTS = (
-    "text_completion objects as `data: {…}` events, with stream_options.include_usage a last one "
-    "with usage and no choices; then `data: [DONE]`. An error in the middle is "
-    '`data: {"error": …}`.'
+    "The data of each event: text, and finish_reason in the last of each choice; with "
+    "stream_options.include_usage a last one with usage and no choices; then [DONE]. An error in "
+    "the middle is an event of its own before it."
 )
-_DONE = b"data: [DONE]\n\n"
+_DONE = EVENTS.frame(_MARK.encode())
+_AFTER = EVENTS.after
 
 
 class _Chunks:
@@ -34,10 +41,10 @@ class _Chunks:
         self, head: dict[str, object], usage: Callable[[], Usage] | None, logprobs: bool
     ) -> None:
         # Without its closing brace; every chunk goes on from here.
-        self._head = b"data: " + encode(head)[:-1]
+        self._head = EVENTS.before + encode(head)[:-1]
         self._usage = usage
         # With include_usage every chunk but the last says so with a null.
-        self._tail = b',"usage":null}\n\n' if usage is not None else b"}\n\n"
+        self._tail = (b',"usage":null}' if usage is not None else b"}") + _AFTER
         self._logprobs = logprobs
 
     def _choice(self, index: int, inside: bytes) -> bytes:
@@ -48,11 +55,11 @@ class _Chunks:
         if self._usage is None:
             return _DONE
         counts = encode(self._usage())
-        return b'%b,"choices":[],"usage":%b}\n\n%b' % (self._head, counts, _DONE)
+        return b'%b,"choices":[],"usage":%b}%b%b' % (self._head, counts, _AFTER, _DONE)
 
     def error(self, error: Exception) -> bytes:
         """OpenAI's envelope inside the stream."""
-        return b"data: %b\n\n%b" % (encode(openai_error(error)), _DONE)
+        return EVENTS.frame(encode(envelope(error))) + _DONE
 
 
 class ChatChunks(_Chunks):
