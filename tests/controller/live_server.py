@@ -197,7 +197,10 @@ class _Handler(kmock.KubernetesScaffold):
                 if change.version > version and change.kind == kind and _within(change, request):
                     kind_of_event = "DELETED" if change.type == "deleted" else "MODIFIED"
                     kind_of_event = "ADDED" if change.created else kind_of_event
-                    await _send(response, kind_of_event, change.object)
+                    obj = change.object
+                    if "PartialObjectMetadata" in request.headers.get("Accept", ""):
+                        obj = {"kind": "PartialObjectMetadata", "metadata": obj["metadata"]}
+                    await _send(response, kind_of_event, obj)
             place = len(self.state.log)
             version = max(version, self.state.version)
             async with self.news:
@@ -371,6 +374,9 @@ def _field(obj: Object, path: str) -> Any:
 
 
 def _within(change: Change, request: kmock.Request) -> bool:
+    fields = _pairs(request.params.get("fieldSelector", ""))
+    if any(_field(change.object, path) != value for path, value in fields.items()):
+        return False
     return request.namespace in (None, change.object["metadata"].get("namespace"))
 
 

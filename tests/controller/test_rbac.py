@@ -94,7 +94,7 @@ def _used_in_corners() -> set[tuple[Kind, str, str]]:
 
 def test_every_verb_that_is_granted_is_used_and_every_used_one_granted() -> None:
     granted = {(g.kind, g.subresource, verb) for g in GRANTS for verb in g.verbs}
-    watched = {(kind, "", "watch") for kind in (*WATCHED, NODE_CLAIM)}
+    watched = {(kind, "", "watch") for kind in (*WATCHED, NODE_CLAIM, CONFIG_MAP)}
     not_asked_by_us = {(WORKSPACE, "finalizers", "update")}  # see rbac.py
     used = _used_in_stories() | _used_in_corners() | watched | not_asked_by_us
     assert used == granted

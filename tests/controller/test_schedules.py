@@ -33,6 +33,8 @@ _CRASHED = (
     "two nodes together, changed",
     "namespace deleted",
     "no capacity for a while",
+    "config goes bad and is mended",
+    "three pods and one again",
 )
 
 

@@ -19,7 +19,16 @@ from typing import Any
 
 import pytest
 
-from berth.controller.kinds import LEASE, NODE, NODE_CLAIM, SERVICE, STATEFUL_SET, WORKSPACE, Kind
+from berth.controller.kinds import (
+    CONFIG_MAP,
+    LEASE,
+    NODE,
+    NODE_CLAIM,
+    SERVICE,
+    STATEFUL_SET,
+    WORKSPACE,
+    Kind,
+)
 from controller.live_server import LiveServer, status_of, wait_until
 from controller.simulator.objects import MACHINES, NAMESPACE, gpu_node, workspace
 
@@ -242,6 +251,46 @@ def test_a_403_that_stays_names_its_cure(server: LiveServer, tmp_path: Path) -> 
         assert code != 200
         assert "RBAC does not give the controller this right" in said
         assert "helm upgrade" in said
+
+
+def _config(content: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"namespace": NAMESPACE, "name": "options"},
+        "data": {"inference_config.yaml": content},
+    }
+
+
+def test_a_change_of_the_config_map_is_noticed_at_once(server: LiveServer, tmp_path: Path) -> None:
+    """faults K.20: through a watch of its metadata; the next look by the clock is a minute away."""
+    server.do(lambda state: state.create(NODE, gpu_node()))
+    server.do(lambda state: state.create(CONFIG_MAP, _config("")))
+    named = workspace()
+    named["inference"]["config"] = "options"
+    server.do(lambda state: state.create(WORKSPACE, named))
+
+    def arguments() -> str:
+        found = server.do(lambda state: state.find(STATEFUL_SET, NAMESPACE, "llama"))
+        return str(found["spec"]["template"]["spec"]["containers"]) if found else ""
+
+    def change(content: str) -> None:
+        patch = {"data": {"inference_config.yaml": content}}
+        server.do(lambda state: state.merge(CONFIG_MAP, NAMESPACE, "options", patch))
+
+    with controllers(server, tmp_path, "one") as (one,):
+        wait_until(lambda: _serves(server), "served")
+        change("max-model-len: 1024")
+        wait_until(lambda: "--max-model-len=1024" in arguments(), "rolled out", seconds=10)
+        wait_until(lambda: status_of(_workspace(server), "UpToDate") == "True", "up to date")
+        change("max-modle-len: 1024")
+        wait_until(lambda: status_of(_workspace(server), "UpToDate") == "False", "told", seconds=10)
+        assert _serves(server), "the model goes on"
+        server.do(lambda state: state.delete(CONFIG_MAP, NAMESPACE, "options"))
+        wait_until(lambda: "ConfigMissing" in str(_workspace(server)), "told", seconds=10)
+        assert _serves(server)
+        assert one.stop() == 0
+        assert "Traceback" not in one.log()
 
 
 def test_watches_node_claims_once_their_kind_is_there(server: LiveServer, tmp_path: Path) -> None:

@@ -301,6 +301,7 @@ def test_a_template_keeps_what_it_says_and_gets_nodes_and_tolerations() -> None:
     # Without a probe Kubernetes would call it ready before anybody saw it answer.
     assert made["spec"]["containers"][0]["readinessProbe"]["tcpSocket"] == {"port": 5000}
     assert made["metadata"]["labels"]["kaito.sh/workspace"] == "falcon"
+    assert made["metadata"]["annotations"].pop("berth/version")
     assert made["metadata"]["annotations"] == {"a": "b"}
     assert made["spec"]["containers"][0]["command"] == ["serve"]
     assert made["spec"]["tolerations"][0] == own

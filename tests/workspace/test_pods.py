@@ -225,7 +225,8 @@ def test_an_old_refusal_of_one_pod_is_not_told_of_another() -> None:
     del cluster.pods["falcon-1"]
     cluster._stateful_sets = lambda: None  # type: ignore[method-assign]  # not made again yet
     cluster.settle()
-    assert cluster.reason("ResourceReady") == ("False", "Deploying")
+    assert cluster.reason("ResourceReady") == ("True", "NodesReady"), "the other one answers"
+    assert cluster.reason("UpToDate") == ("False", "Scaling")
 
 
 def test_a_volume_that_cannot_be_mounted(cluster: Cluster) -> None:

@@ -19,6 +19,7 @@ CONDITIONS = {
     "InferenceReady",
     "WorkspaceReady",
     "WorkspaceSucceeded",
+    "UpToDate",
     "WorkspaceDeleting and all others",
 }
 

@@ -322,6 +322,7 @@ class Cluster:
                 "namespace": live["metadata"]["namespace"],
                 "uid": f"uid-{self._count}",
                 "labels": template["metadata"]["labels"] | {"controller-revision-hash": revision},
+                "annotations": template["metadata"].get("annotations", {}),
                 "ownerReferences": [owner],
             },
             "spec": template["spec"]

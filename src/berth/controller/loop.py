@@ -109,6 +109,11 @@ class Controller:
         if change is not None:
             self._follow(kind, [change])
 
+    def saw_config(self, config_map: Key) -> None:
+        """A ConfigMap may have changed: look at the Workspaces that name it."""
+        for key in self.store.configured_by(config_map):
+            self._add(key)
+
     def is_back(self) -> None:
         """The API server answers again after an outage: nothing waits for what failed then."""
         self.queue.forgive(self.clock.monotonic())

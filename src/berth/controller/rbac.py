@@ -57,7 +57,7 @@ GRANTS: tuple[Grant, ...] = (
         for kind in CHILDREN
     ),
     Grant("watched", POD, ("list", "watch")),
-    Grant("watched", CONFIG_MAP, ("get",)),
+    Grant("watched", CONFIG_MAP, ("get", "watch")),  # of those that a Workspace names
     Grant("watched", EVENT, ("get", "list", "create", "patch")),
     Grant("cluster", NODE, ("list", "watch")),
     Grant("provisioning", NODE_CLAIM, ("get", "list", "watch", "create", "patch", "delete")),

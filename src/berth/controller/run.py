@@ -14,10 +14,11 @@ from typing import Any
 
 from berth.cluster.api_server import ClusterError, connect
 from berth.controller.api import KubeApi
+from berth.controller.config_watch import ConfigWatcher
 from berth.controller.core import Reconciler
 from berth.controller.errors import ApiError
 from berth.controller.health import HealthServer
-from berth.controller.kinds import NODE_CLAIM, WATCHED, Kind, Object
+from berth.controller.kinds import NODE_CLAIM, WATCHED, WORKSPACE, Key, Kind, Object
 from berth.controller.leader import Elector
 from berth.controller.loop import Controller
 from berth.controller.metrics import Metrics
@@ -93,6 +94,7 @@ class ControllerProcess:
             deliver=self._saw,
             missed=self._list.set,
         )
+        self.configs = ConfigWatcher(client, self._saw_config)
         self.health = HealthServer(
             settings.host,
             settings.port,
@@ -163,6 +165,7 @@ class ControllerProcess:
                 if not self.controller.synced:
                     self._sync_error = str(error)
                 _log.warning("the cluster cannot be listed: %s", error)
+            self.configs.follow(self.controller.store.config_maps())
             self._kick.set()
             # Not at once: what asks for it may happen many times in a row.
             await asyncio.sleep(min(wait, _SYNC_RETRY) * random.uniform(0.9, 1.1))
@@ -192,6 +195,7 @@ class ControllerProcess:
         for task in (*late, *(task for task in others if task.get_name() != "watch")):
             task.cancel()
         self.watcher.stop()
+        await self.configs.stop()
         await asyncio.wait([*late, *others], timeout=5.0)
         with contextlib.suppress(ApiError):  # it runs out by itself
             await self.elector.release()
@@ -215,6 +219,12 @@ class ControllerProcess:
 
     def _saw(self, kind: Kind, event: Any, obj: Object) -> None:
         self.controller.saw(kind, event, obj)
+        if kind == WORKSPACE:
+            self.configs.follow(self.controller.store.config_maps())
+        self._kick.set()
+
+    def _saw_config(self, config_map: Key) -> None:
+        self.controller.saw_config(config_map)
         self._kick.set()
 
     # Probes

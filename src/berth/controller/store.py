@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from berth.cluster.fields import text
 from berth.controller.kinds import (
     CHILDREN,
     NODE_CLAIM,
@@ -56,6 +57,19 @@ class Store:
 
     def workspaces(self) -> list[Key]:
         return [Key(*name) for name in self._objects[WORKSPACE]]
+
+    def config_maps(self) -> frozenset[Key]:
+        """Those that Workspaces name as their inference.config."""
+        found = ((ws, _config_of(obj)) for ws, obj in self._objects[WORKSPACE].items())
+        return frozenset(Key(where, name) for (where, _), name in found if name)
+
+    def configured_by(self, config_map: Key) -> list[Key]:
+        """The Workspaces that name a ConfigMap."""
+        return [
+            Key(*name)
+            for name, obj in self._objects[WORKSPACE].items()
+            if Key(name[0], _config_of(obj)) == config_map
+        ]
 
     def children(self, key: Key, names: frozenset[str]) -> tuple[Object, ...]:
         """Those of a Workspace, and whatever stands under one of the `names` it would take."""
@@ -153,6 +167,10 @@ class Store:
             mine.pop(name, None)
             if not mine:
                 del self._of[kind, tag]
+
+
+def _config_of(workspace: Object) -> str:
+    return text(workspace, "inference", "config")
 
 
 def _name(obj: Object) -> _Name:

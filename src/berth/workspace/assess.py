@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,11 +22,14 @@ from berth.cluster.fields import (
 )
 from berth.workspace import names
 from berth.workspace.claims import ClaimState, claim_state, own_claims
+from berth.workspace.config_record import ConfigRecord, live_record, record
+from berth.workspace.judgement import Judgement, no
 from berth.workspace.nodes import read_nodes
 from berth.workspace.objects.common import Plan
 from berth.workspace.objects.wanted import wanted_objects
 from berth.workspace.observed import Observed
 from berth.workspace.placing import Room, Unplaced, find_room, room_on_new_nodes, usable_nodes
+from berth.workspace.reasons import Reason
 from berth.workspace.shape import Placed, Shape, decode, encode
 from berth.workspace.spec import Identity, Refusal, Spec, read_spec
 from berth.workspace.template_room import room_for_template, template_shape, usable_for_template
@@ -56,18 +59,65 @@ class Assessment:
     wanted: tuple[dict[str, Any], ...] = ()  # none where nothing may be made
     plan: Plan | None = None
     pods: tuple[Json, ...] = field(default=())  # of the StatefulSet, by name
+    # Why what runs is left behind what is asked for; None: it is not.
+    behind: Judgement | None = None
 
     @property
     def stateful_set(self) -> Json | None:
         """The one that is there and ours."""
         return self.children.own.get(("StatefulSet", names.stateful_set(self.who.name)))
 
+    @property
+    def wanted_stateful_set(self) -> dict[str, Any]:
+        """Of `wanted`, which must not be empty."""
+        return next(one for one in self.wanted if one["kind"] == "StatefulSet")
+
 
 def assess(observed: Observed, who: Identity, now: datetime) -> Assessment:
-    """See Assessment. Fit comes first: without it, nothing is wanted."""
+    """See Assessment. Fit comes first: without it, nothing is wanted.
+
+    A ConfigMap that cannot be used, or whose options have no room, takes nothing away from a model
+    that runs: the options that it runs with go on to hold.
+    """
     children = _children(observed, who)
-    spec = read_spec(observed)
     live = children.own.get(("StatefulSet", names.stateful_set(who.name)))
+    found = _assess(observed, who, now, children, live, read_spec(observed))
+    known = live_record(live)
+    if known is None or found.wanted or found.claims is not None:
+        return found
+    if text(observed.workspace, "inference", "config") != known.name:
+        return found
+    why = _fault_of_config(found, known)
+    if why is None:
+        return found
+    earlier = _assess(
+        observed, who, now, children, live, read_spec(observed, earlier=known.options)
+    )
+    return replace(earlier, behind=why) if earlier.wanted else found
+
+
+def _fault_of_config(found: Assessment, known: ConfigRecord) -> Judgement | None:
+    """Why the ConfigMap as it is now cannot be deployed; None where it is not its fault."""
+    goes_on = f"The pods go on with {known}."
+    spec = found.spec
+    if isinstance(spec, Refusal):
+        if spec.reason not in (Reason.ConfigMissing, Reason.ConfigInvalid):
+            return None
+        return no(spec.reason, f"{spec.message} {goes_on}")
+    if spec.options == known.options or not isinstance(found.placement, Unplaced):
+        return None
+    said = found.placement.message
+    return no(Reason.ConfigDoesNotFit, f"ConfigMap {spec.config}: {said}\n{goes_on}")
+
+
+def _assess(
+    observed: Observed,
+    who: Identity,
+    now: datetime,
+    children: Children,
+    live: Json | None,
+    spec: Spec | Refusal,
+) -> Assessment:
     pods = _pods(observed, who, live)
     common: dict[str, Any] = {
         "who": who,
@@ -99,7 +149,7 @@ def assess(observed: Observed, who: Identity, now: datetime) -> Assessment:
                 return _provisioned(common, observed, who, spec, found, now)
     if isinstance(placement, Unplaced):
         return Assessment(**common, placement=placement)
-    plan = _plan(observed, who, spec, placement)
+    plan = _plan(observed, who, spec, placement, live)
     return Assessment(
         **common,
         placement=placement,
@@ -200,9 +250,16 @@ def _usable(observed: Observed, who: Identity, spec: Spec, shape: Shape) -> int:
     return usable_nodes(spec, shape, nodes)
 
 
-def _plan(observed: Observed, who: Identity, spec: Spec, shape: Shape) -> Plan:
+def _plan(observed: Observed, who: Identity, spec: Spec, shape: Shape, live: Json | None) -> Plan:
     placed = Placed(key=place_key(spec, shape.kind), shape=shape)
-    return Plan(who=who, spec=spec, shape=shape, settings=observed.settings, placed=encode(placed))
+    return Plan(
+        who=who,
+        spec=spec,
+        shape=shape,
+        settings=observed.settings,
+        placed=encode(placed),
+        config=record(spec, who, observed.config_map, live),
+    )
 
 
 def _children(observed: Observed, who: Identity) -> Children:

@@ -34,6 +34,7 @@ from berth.workspace.reasons import Reason
 from berth.workspace.shape import Shape
 from berth.workspace.spec import Identity, Refusal, Spec, identity
 from berth.workspace.types import Condition, Status
+from berth.workspace.up_to_date import up_to_date
 
 _LONGEST_MESSAGE = 32_000  # characters; the API server takes 32,768
 _LONGEST_NEWS = 1000  # of an event, which takes 1,024
@@ -47,6 +48,7 @@ _CALM = frozenset(
         Reason.Starting,
         Reason.Deploying,
         Reason.RollingOut,
+        Reason.Scaling,
         Reason.ClaimsPending,
         Reason.NotDeployed,
         Reason.Deleting,
@@ -158,6 +160,8 @@ def _judgements(found: Assessment) -> dict[str, Judgement]:
     judged["InferenceReady"] = _inference(found, live, judged)
     own = isinstance(found.spec, Spec) and found.spec.template is not None
     whole_one = _workspace(judged, _OWN_POD_SERVES if own else _MODEL_SERVES)
+    if live is not None:
+        judged["UpToDate"] = up_to_date(found, live)
     return {**judged, **dict.fromkeys(_DERIVED, whole_one)}
 
 
@@ -335,6 +339,11 @@ def _news(observed: Observed, judged: Mapping[str, Judgement]) -> list[News]:
         if unchanged:
             continue
         repeats = kind in _DERIVED and judgement.status != "True"
+        if kind == "UpToDate":  # told where nothing else tells of it
+            repeats = judgement.reason is Reason.Current and not before
+            repeats = repeats or (
+                judgement.reason in _CALM and judged["InferenceReady"].status != "True"
+            )
         if repeats or judgement.reason in (Reason.NotDeployed, Reason.NothingToMeasure):
             continue  # another condition says why
         warn = judgement.status == "False" and judgement.reason not in _CALM

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from berth.cluster.fields import Json, is_going, name_of, text, uid_of, whole, words
+from berth.cluster.fields import Json, condition, is_going, name_of, text, uid_of, whole, words
 from berth.cluster.nodes import is_ready as node_is_ready
+from berth.workspace import names
 from berth.workspace.assess import Assessment
 from berth.workspace.diff import was_applied
 from berth.workspace.judgement import Judgement, no, yes
 from berth.workspace.objects.container import startup_seconds
+from berth.workspace.objects.wanted import version_of
 from berth.workspace.pods import (
     Trouble,
     events_of,
@@ -61,7 +63,7 @@ def resources(found: Assessment, live: Json) -> Judgement:
     if ill:
         return no(Reason.NodeNotReady, f"Not Ready, or gone: {', '.join(ill)}.")
     bound = sorted({text(pod, "spec", "nodeName") for pod in found.pods if is_bound(pod)})
-    if len([pod for pod in found.pods if is_bound(pod)]) < spec.count:
+    if len([pod for pod in found.pods if is_bound(pod)]) < spec.count and not goes_on(found):
         return no(Reason.Deploying, f"{len(found.pods)} of {spec.count} pods are there.")
     return yes(Reason.NodesReady, f"The model runs on {', '.join(bound)}.")
 
@@ -73,9 +75,9 @@ def inference(found: Assessment, live: Json) -> Judgement:
     assert plan is not None
     if is_going(live):
         return no(Reason.RollingOut, "The StatefulSet is being replaced.")
-    wanted = next(one for one in found.wanted if one["kind"] == "StatefulSet")
+    scales = goes_on(found)
     # A webhook of the cluster may make something else of it each time: that still is ours.
-    if not was_applied(wanted, live):
+    if not was_applied(found.wanted_stateful_set, live) and not scales:
         return no(Reason.RollingOut, "The StatefulSet is being brought to this generation.")
     missing = [
         one["metadata"]["name"]
@@ -87,12 +89,17 @@ def inference(found: Assessment, live: Json) -> Judgement:
         return no(Reason.Deploying, f"The Service {missing[0]} is being made.")
     seen = whole(live, "status", "observedGeneration") or 0
     revision = text(live, "status", "updateRevision")
-    if seen < (whole(live, "metadata", "generation") or 0) or not revision:
+    if (seen < (whole(live, "metadata", "generation") or 0) or not revision) and not scales:
         return no(Reason.RollingOut, "Kubernetes has not taken up the StatefulSet yet.")
     refused = _not_created(found, live, spec.count)
     if refused is not None:
         return refused
     troubles = _troubles(found, startup_seconds(plan))
+    if scales:
+        troubles = [one for one in troubles if one.reason is not Reason.Starting]
+        if not troubles:
+            said = f"{len(answering(found))} of {spec.count} pods are ready."
+            return yes(Reason.Answering, said)
     if troubles:
         return _worst(troubles)
     old = [
@@ -107,6 +114,37 @@ def inference(found: Assessment, live: Json) -> Judgement:
     if len(found.pods) < spec.count:
         return no(Reason.Deploying, f"{len(found.pods)} of {spec.count} pods are there.")
     return yes(Reason.Answering, f"{len(found.pods)} of {spec.count} pods are ready.")
+
+
+def answering(found: Assessment) -> list[Json]:
+    """Pods of the version that is wanted that answer."""
+    version, lost = version_of(found.wanted_stateful_set), lost_nodes(found)
+    return [
+        pod
+        for pod in found.pods
+        if is_ready(pod)
+        and _version(pod) == version
+        and not is_going(pod)
+        and text(pod, "spec", "nodeName") not in lost
+    ]
+
+
+def goes_on(found: Assessment) -> bool:
+    """Whether a model that answered gets more or fewer pods of the same version, and answers.
+
+    One that has not answered yet does so when all its pods do.
+    """
+    if not found.wanted or found.plan is None or found.plan.is_group:
+        return False
+    before = condition(found.observed.workspace, "InferenceReady")
+    if text(before, "status") != "True" or not answering(found):
+        return False
+    version = version_of(found.wanted_stateful_set)
+    return all(_version(pod) == version for pod in found.pods if not is_going(pod))
+
+
+def _version(pod: Json) -> str:
+    return words(pod, "metadata", "annotations").get(names.VERSION, "")
 
 
 def lost_nodes(found: Assessment) -> frozenset[str]:
@@ -129,6 +167,7 @@ def _troubles(found: Assessment, budget: int) -> list[Trouble]:
             now=found.now,
         )
         for pod in found.pods
+        if not (is_going(pod) and goes_on(found))
         if not is_ready(pod) or text(pod, "spec", "nodeName") in lost
     ]
 

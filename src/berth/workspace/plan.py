@@ -27,7 +27,7 @@ from berth.workspace.spec import Identity, identity
 
 _GOING_SECONDS = 5.0  # until something that is being deleted is looked at again
 _WAIT_SECONDS = 30.0  # while it is not ready for a reason that no watch of ours tells of
-_CONFIG_SECONDS = 60.0  # ConfigMaps are read, not watched
+_CONFIG_SECONDS = 60.0  # should the watch on its ConfigMap have missed something
 
 
 def plan(observed: Observed, now: datetime) -> tuple[Action, ...]:

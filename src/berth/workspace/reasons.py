@@ -48,14 +48,14 @@ class Reason(Enum):
         "The message names the nearest known ones. For own nodes leave instanceType empty.",
     )
     ConfigMissing = (
-        "all",
+        "all, UpToDate",
         "The ConfigMap that inference.config names is not in the Workspace's namespace.",
-        "Create it; the Workspace goes on by itself.",
+        "Create it; the Workspace goes on by itself. A model that ran goes on meanwhile.",
     )
     ConfigInvalid = (
-        "all",
+        "all, UpToDate",
         "The ConfigMap has a key that is no option of the server, or a value out of its range.",
-        "The message names the key. Correct the ConfigMap; the Workspace goes on by itself.",
+        "The message names the key. Correct the ConfigMap; a model that ran goes on meanwhile.",
     )
     SizeUnknown = (
         "all",
@@ -207,7 +207,7 @@ class Reason(Enum):
         "See Fits and ResourceReady.",
     )
     EarlierGeneration = (
-        "InferenceReady",
+        "InferenceReady, UpToDate",
         "This generation cannot be deployed; what was deployed before it is left as it is.",
         "See Fits and ResourceReady. Delete the Workspace to end what is still running.",
     )
@@ -217,7 +217,7 @@ class Reason(Enum):
         "Wait some seconds.",
     )
     RollingOut = (
-        "InferenceReady",
+        "InferenceReady, UpToDate",
         "Pods are being replaced by those of the newest version.",
         "Wait; the old ones may still answer.",
     )
@@ -280,6 +280,23 @@ class Reason(Enum):
         "See ResourceReady.",
     )
 
+    # Whether what runs is what is asked for.
+    Current = (
+        "UpToDate",
+        "Every pod is of the newest version; the message names the ConfigMap and its version.",
+        "None needed.",
+    )
+    Scaling = (
+        "UpToDate",
+        "Pods of the newest version are being started or ended; those that are ready answer.",
+        "Wait. Where a pod does not become ready, `kubectl logs` of it.",
+    )
+    ConfigDoesNotFit = (
+        "UpToDate",
+        "With the ConfigMap's options the model has no room; it goes on with those from before.",
+        "The message has every term. Ask for less in the ConfigMap, or add nodes.",
+    )
+
     # The Workspace as a whole.
     WorkspaceServes = (
         "WorkspaceReady, WorkspaceSucceeded",
@@ -308,12 +325,17 @@ The message has the words of whoever refused: the scheduler, the kubelet, the cl
 | NodeClaimReady | every node that had to be provisioned is there; only where the chart provisions |
 | ResourceReady | the nodes are there, Ready, and take the pods |
 | InferenceReady | every pod of the newest version is ready, and none crashes |
+| UpToDate | what runs is what the Workspace, its ConfigMap and the chart ask for now; only once \
+something runs. False while an earlier version answers, and it says why |
 | WorkspaceReady | Fits (or not measured), ResourceReady and InferenceReady are |
 | WorkspaceSucceeded | the same, under the name that KAITO gives it since v1beta1 |
 | WorkspaceDeleting | it is being deleted |
 
 KAITO's NodesReady, JobStarted and BenchmarkCompleted do not exist here: the first is part of \
 ResourceReady, the others belong to what Berth does not do.
+
+UpToDate takes nothing away from WorkspaceReady: a ConfigMap that cannot be used leaves the model \
+as it is, and a model that gets more or fewer pods answers meanwhile.
 
 WorkspaceReady has the reason and the message of what keeps it from being True: of Fits, else of \
 NodeClaimReady, ResourceReady or InferenceReady.

@@ -51,6 +51,7 @@ class Spec:
     preset_options: PresetOptions = field(default_factory=PresetOptions)
     template: Mapping[str, Any] | None = None
     options: Options = field(default_factory=Options)
+    config: str = ""  # the ConfigMap of the options
     load_balancer: bool = False
 
     @property
@@ -75,8 +76,12 @@ def identity(observed: Observed) -> Identity | None:
     return found if complete else None
 
 
-def read_spec(observed: Observed) -> Spec | Refusal:
-    """Check everything that can be checked without looking at nodes."""
+def read_spec(observed: Observed, earlier: Options | None = None) -> Spec | Refusal:
+    """Check everything that can be checked without looking at nodes.
+
+    Args:
+        earlier: options to take instead of the ConfigMap's.
+    """
     try:
         parsed = parse_workspace(_plain(observed.workspace))
     except WorkspaceError as error:
@@ -100,13 +105,14 @@ def read_spec(observed: Observed) -> Spec | Refusal:
     preset = _preset(observed, inference.preset.name)
     if isinstance(preset, Refusal):
         return preset
-    options = _config(observed, inference.config)
+    options = _config(observed, inference.config) if earlier is None else earlier
     if isinstance(options, Refusal):
         return options
     return Spec(
         preset=preset,
         preset_options=inference.preset.preset_options,
         options=options,
+        config=inference.config,
         **common,
     )
 

@@ -22,7 +22,14 @@ from berth.controller.kinds import (
 from berth.controller.observe import observed_of
 from berth.controller.store import Store
 from berth.workspace.actions import Apply, Delete
-from berth.workspace.names import APPLIED, NAMESPACE_LABEL, WORKSPACE_LABEL
+from berth.workspace.names import (
+    APPLIED,
+    CONFIG,
+    NAMESPACE_LABEL,
+    VERSION,
+    WORKSPACE_LABEL,
+    label_value,
+)
 from berth.workspace.plan import plan
 from controller.simulator.reports import is_ready
 from controller.simulator.server import Change
@@ -37,8 +44,17 @@ _PROMISES = ("InferenceReady", "WorkspaceReady", "WorkspaceSucceeded")
 _STALENESS = 400.0
 _REQUESTS = 400  # in any minute: more is a hot loop
 # Not the same in two runs of the same story. The hash of what was applied covers the owner's uid.
-_VOLATILE = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", APPLIED)
+_VOLATILE = (
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "managedFields",
+    APPLIED,
+    CONFIG,
+)
 _RESTARTS = re.compile(r"has ended (\d+ times|once)")
+_RESOURCE_VERSION = re.compile(r"resourceVersion \d+")
 _CLAIM = re.compile(r"(-[0-9a-f]{8})-\d+")
 
 
@@ -164,23 +180,36 @@ class Checks:
             self._held[mark] = self._sim.now
 
     def _answers(self, workspace: Object) -> bool:
-        """Every pod of the workload is ready and of its newest revision."""
+        """A pod of the workload answers, of the template that it has now, and none of another."""
         for workload in self._sim.server.search(STATEFUL_SET, workspace["metadata"]["namespace"]):
             owners = workload["metadata"].get("ownerReferences") or ()
             if not any(owner["uid"] == workspace["metadata"]["uid"] for owner in owners):
                 continue
-            status, wanted = workload.get("status") or {}, workload["spec"]["replicas"]
-            if status.get("observedGeneration") != workload["metadata"]["generation"]:
-                return False
             pods = [
                 pod
                 for pod in self._sim.server.search(POD, workspace["metadata"]["namespace"])
-                if is_ready(pod)
-                and pod["metadata"]["labels"].get("controller-revision-hash")
-                == status.get("updateRevision")
+                if any(
+                    owner["uid"] == workload["metadata"]["uid"]
+                    for owner in pod["metadata"].get("ownerReferences") or ()
+                )
             ]
-            return bool(len(pods) >= wanted == status.get("readyReplicas", 0))
+            wanted = _annotation(workload["spec"]["template"], VERSION)
+            live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+            return any(is_ready(pod) for pod in live) and all(
+                _annotation(pod, VERSION) == wanted for pod in live
+            )
         return False
+
+    def _is_whole(self, workspace: Object) -> bool:
+        """As many pods are ready as are asked for."""
+        ready = [
+            pod
+            for pod in self._sim.server.search(POD, workspace["metadata"]["namespace"])
+            if is_ready(pod)
+            and (pod["metadata"].get("labels") or {}).get(WORKSPACE_LABEL)
+            == label_value(workspace["metadata"]["name"])
+        ]
+        return len(ready) == workspace["resource"].get("count", 1)
 
     def _is_deployed(self, workspace: Object) -> bool:
         """Whether the planner, shown everything as it is, would leave the workload as it is."""
@@ -213,6 +242,7 @@ class Checks:
             for condition in (workspace.get("status") or {}).get("conditions") or ():
                 if condition["type"] in _PROMISES and condition["status"] == "True":
                     self._hold(self._answers(workspace), f"{condition['type']} is stale")
+                    self._hold(self._is_whole(workspace), f"{condition['type']}, and pods miss")
         uids = {obj["metadata"]["uid"] for obj in server.objects[WORKSPACE].values()}
         tags = {
             tag_of(Key(obj["metadata"]["namespace"], obj["metadata"]["name"]))
@@ -255,6 +285,11 @@ class Checks:
             raise self.broken
 
 
+def _annotation(obj: Object, name: str) -> str | None:
+    found = (obj["metadata"].get("annotations") or {}).get(name)
+    return None if found is None else str(found)
+
+
 def _namespace(obj: Object) -> str:
     labels = obj["metadata"].get("labels") or {}
     return str(obj["metadata"].get("namespace") or labels.get(NAMESPACE_LABEL, ""))
@@ -271,5 +306,6 @@ def _steady(value: Any) -> Any:
         return [_steady(item) for item in value]
     if not isinstance(value, str):
         return value
+    value = _RESOURCE_VERSION.sub("resourceVersion N", value)
     # A claim that takes another's place may have the next number; crashes go on and on.
     return _RESTARTS.sub("has ended", _CLAIM.sub(r"\1-N", value))

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from berth.controller.core import Reconciler
 from berth.controller.errors import ApiError, Forbidden, Timeout, TooManyRequests, Unavailable
-from berth.controller.kinds import EVENT, LEASE, NODE_CLAIM, WATCHED, Kind, Object
+from berth.controller.kinds import (
+    CONFIG_MAP,
+    EVENT,
+    LEASE,
+    NODE_CLAIM,
+    WATCHED,
+    Key,
+    Kind,
+    Object,
+)
 from berth.controller.leader import Elector
 from berth.controller.loop import Controller
 from berth.controller.ports import Listing
@@ -227,7 +236,7 @@ class Process:
     def changed(self, change: Change) -> None:
         """The server has news; it arrives later, or twice, or not at all."""
         sim, kind = self.sim, change.kind
-        if kind not in WATCHED and kind != NODE_CLAIM:
+        if kind not in (*WATCHED, NODE_CLAIM, CONFIG_MAP):
             return
         if sim.now < self._deaf.get(kind, 0.0):
             return
@@ -244,6 +253,11 @@ class Process:
             sim.at(at, self._deliver, change)
 
     def _deliver(self, change: Change) -> None:
+        if self.alive and change.kind == CONFIG_MAP:
+            m = change.object["metadata"]
+            self.controller.saw_config(Key(m["namespace"], m["name"]))
+            self.pump()
+            return
         if self.alive and (change.kind != NODE_CLAIM or self.controller.store.has_claims):
             self.controller.saw(change.kind, change.type, change.object)
             self.pump()

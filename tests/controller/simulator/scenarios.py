@@ -76,6 +76,22 @@ def _image(tag: str) -> Step:
     return edit(WORKSPACE, *MINE, {"inference": {"preset": {"presetOptions": options}}})
 
 
+def _options(content: str) -> dict[str, Any]:
+    return {"data": {"inference_config.yaml": content}}
+
+
+def _count(pods: int) -> Step:
+    return edit(WORKSPACE, *MINE, {"resource": {"count": pods}})
+
+
+def _config_goes(sim: Simulation) -> None:
+    """Once something runs with it: else there would be nothing that could go on."""
+    if sim.server.find(STATEFUL_SET, *MINE) is None:
+        sim.at(sim.now + 1, _config_goes, sim)
+    else:
+        sim.server.delete(CONFIG_MAP, NAMESPACE, "options")
+
+
 def _by_image(**fates: Fate) -> Any:
     """What becomes of a pod follows from its image's tag."""
 
@@ -250,6 +266,26 @@ SCENARIOS: tuple[Scenario, ...] = (
         _GPU,
         (1, create_workspace(_WITH_CONFIG)),
         (90, create(CONFIG_MAP, _CONFIG)),
+    ),
+    _scenario(
+        "config goes bad and is mended",
+        together(_GPU, create(CONFIG_MAP, _CONFIG)),
+        (1, create_workspace(_WITH_CONFIG)),
+        (60, edit(CONFIG_MAP, NAMESPACE, "options", _options("max-modle-len: 1"))),
+        (130, edit(CONFIG_MAP, NAMESPACE, "options", _options("max-model-len: 1024"))),
+    ),
+    _scenario(
+        "config is deleted",
+        together(_GPU, create(CONFIG_MAP, _CONFIG)),
+        (1, create_workspace(_WITH_CONFIG)),
+        (60, _config_goes),
+    ),
+    _scenario(
+        "three pods and one again",
+        together(*(create_node(gpu_node(f"gpu-{n}")) for n in (1, 2, 3))),
+        (1, _LLAMA),
+        (60, _count(3)),
+        (130, _count(1)),
     ),
     # Nodes.
     _scenario(

@@ -25,6 +25,7 @@ class Plan:
     shape: Shape
     settings: Settings
     placed: str  # annotation of the StatefulSet
+    config: str = ""  # another: which ConfigMap's options these are
 
     @property
     def is_group(self) -> bool:

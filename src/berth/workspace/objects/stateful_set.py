@@ -36,6 +36,8 @@ def stateful_set(plan: Plan) -> dict[str, Any]:
         body["volumeClaimTemplates"] = claims
     found = metadata(plan, names.stateful_set(plan.who.name))
     found["annotations"] = {names.PLACED: plan.placed}
+    if plan.config:
+        found["annotations"][names.CONFIG] = plan.config
     return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": found, "spec": body}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from berth.cluster.fields import words
 from berth.workspace import names
 from berth.workspace.objects.budget import pod_disruption_budget
 from berth.workspace.objects.common import Plan
@@ -19,8 +21,21 @@ def wanted_objects(plan: Plan) -> tuple[dict[str, Any], ...]:
     # What a pod of somebody else's needs of the network, only its author knows.
     if plan.settings.network_policy and plan.spec.template is None:
         found.insert(0, network_policy(plan))
-    found.append(stateful_set(plan))
+    found.append(_versioned(stateful_set(plan)))
     return tuple(_hashed(one) for one in found)
+
+
+def _versioned(workload: dict[str, Any]) -> dict[str, Any]:
+    """Its pods say themselves of which template they are, whatever became of it since."""
+    template = workload["spec"]["template"]
+    annotations = {**template["metadata"].get("annotations", {}), names.VERSION: _hash(template)}
+    template["metadata"] = {**template["metadata"], "annotations": annotations}
+    return workload
+
+
+def version_of(workload: Mapping[str, Any]) -> str:
+    """Of the template that a StatefulSet has now."""
+    return words(workload, "spec", "template", "metadata", "annotations").get(names.VERSION, "")
 
 
 def _hashed(wanted: dict[str, Any]) -> dict[str, Any]:
