@@ -173,11 +173,11 @@ def test_a_hub_that_is_not_there_says_that_none_is_needed(
 def test_what_the_native_engine_does_not_compute_is_fitted_for_the_engine_that_serves_it(
     tmp_path: Path,
 ) -> None:
-    yarn = {"rope_type": "yarn", "factor": 4.0}
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"rope_scaling": yarn}))
+    dynamic = {"rope_type": "dynamic", "factor": 4.0}
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"rope_scaling": dynamic}))
     found = open_model(str(tmp_path))
     assert found.engine == "transformers"
-    assert "yarn" in found.notes[0]
+    assert "dynamic" in found.notes[0]
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     assert open_model(str(tmp_path)).engine == "native"
 

@@ -134,9 +134,9 @@ def test_fit_passes_on_what_the_reader_of_weights_says(tmp_path: Path) -> None:
 
 
 def test_a_model_that_the_engine_does_not_know(hf: Path) -> None:
-    change(hf, rope_scaling={"type": "yarn", "factor": 4.0})
+    change(hf, rope_scaling={"type": "dynamic", "factor": 4.0})
     told = said(str(hf), "--engine", "native")
-    assert 'rope_scaling.type is "yarn"' in told
+    assert 'rope_scaling.type is "dynamic"' in told
     assert "--engine transformers may run it" in told
 
 
