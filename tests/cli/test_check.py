@@ -126,7 +126,7 @@ def test_one_model_over_several_nodes(api: FakeApi, run: Any) -> None:
 def test_only_what_berth_serves(api: FakeApi, run: Any) -> None:
     api.add_node("gpu-1", gpus=8)
     assert "(native," in run("llama-2-7b", "--served").output
-    assert "(transformers," in run("phi-4", "--served").output
+    assert "(transformers," in run("gemma-2b-it", "--served").output
     result = run("qwen3.5-9b", "--served")
     assert result.exit_code == 2
     assert "no engine serves qwen3.5-9b yet" in result.output

@@ -12,7 +12,8 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from berth.models.weights.digests import DigestError, write_digests
 from berth.presets.catalogue import PresetError
 from berth.presets.hub import pull as pull_source
-from berth.presets.hub_cache import HubSettings, needed_in
+from berth.presets.hub_cache import HubSettings
+from berth.presets.hub_files import needed_in
 from berth.presets.resolve import locate
 from berth.presets.source import PullError
 

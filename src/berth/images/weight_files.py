@@ -23,7 +23,7 @@ from berth.fit.units import human
 from berth.images.recipe import expected_bytes
 from berth.models.weights.pth_torn import first_torn
 from berth.presets.catalogue import Preset
-from berth.presets.hub_cache import needed_in
+from berth.presets.hub_files import needed_in
 from berth.presets.source import PullError
 
 _META = re.compile(r"consolidated\.(\d+)\.pth")

@@ -29,15 +29,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from berth.presets.hub_cache import (
-    HubSettings,
-    local_copy,
-    model_path,
-    names_in,
-    note_absent,
-    note_revision,
-)
-from berth.presets.hub_files import chosen, folder_of
+from berth.presets.hub_cache import HubSettings, local_copy, model_path, note_absent, note_revision
+from berth.presets.hub_files import chosen, folder_of, names_in
 from berth.presets.source import HubFile, PullError, Source
 from berth.presets.weight_choice import Read, is_weights
 

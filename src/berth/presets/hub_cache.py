@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
 from berth.checkpoint.index import INDEX, SINGLE
-from berth.presets.hub_files import TOKENIZERS, folder_of, needed_files
+from berth.presets.hub_files import TOKENIZERS, folder_of, names_in, needed_in
 from berth.presets.source import HubFile, PullError, Source
 from berth.presets.weight_choice import SHARD
 
@@ -144,24 +144,6 @@ def _has_template(folder: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False  # its reader says what is wrong with it
     return isinstance(said, dict) and "chat_template" in said
-
-
-def needed_in(folder: Path, source: Source | None = None) -> list[HubFile]:
-    """The files of a folder that serving its model needs. Raises PullError, as `needed_files`."""
-    files = [HubFile(name, 0) for name in names_in(folder)]
-    return needed_files(
-        files,
-        None if source is None else source.file,
-        read=lambda path: (folder / path).read_bytes(),
-        variant=None if source is None else source.variant,
-    )
-
-
-def names_in(folder: Path) -> list[str]:
-    """All files of a folder and the folders in it, relative to it, in order; none if it is not."""
-    # huggingface_hub keeps its own state of a plain folder in .cache.
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path) for path in found if path.parts[0] != ".cache")
 
 
 def model_path(folder: Path, source: Source, files: Sequence[HubFile]) -> Path:

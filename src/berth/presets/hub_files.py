@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from berth.presets.source import HubFile, PullError, Source, parse_source
 from berth.presets.weight_choice import (
@@ -138,3 +139,21 @@ def _in_folder(
 
 def _by_path(files: Sequence[HubFile], wanted: set[str]) -> list[HubFile]:
     return sorted((file for file in files if file.path in wanted), key=lambda file: file.path)
+
+
+def needed_in(folder: Path, source: Source | None = None) -> list[HubFile]:
+    """The files of a folder that serving its model needs. Raises PullError, as `needed_files`."""
+    files = [HubFile(name, 0) for name in names_in(folder)]
+    return needed_files(
+        files,
+        None if source is None else source.file,
+        read=lambda path: (folder / path).read_bytes(),
+        variant=None if source is None else source.variant,
+    )
+
+
+def names_in(folder: Path) -> list[str]:
+    """All files of a folder and the folders in it, relative to it, in order; none if it is not."""
+    # huggingface_hub keeps its own state of a plain folder in .cache.
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in found if path.parts[0] != ".cache")

@@ -8,13 +8,7 @@ from pathlib import Path
 
 from berth.presets.catalogue import Preset, PresetError, find_preset, preset_of_hub
 from berth.presets.hub import pull
-from berth.presets.hub_cache import (
-    HubSettings,
-    has_tokenizer,
-    local_commit,
-    local_copy,
-    unsure_of,
-)
+from berth.presets.hub_cache import HubSettings, has_tokenizer, local_commit, local_copy, unsure_of
 from berth.presets.source import PullError, Source, parse_source
 
 _LOG = logging.getLogger(__name__)
