@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from berth.engine.core import BAD_LOGITS_ERROR
+from berth.engine.sampler import BAD_LOGITS_ERROR
 from engine.harness import Engine, random_prompt
 from models.checkpoints import save_transformers
 
@@ -119,3 +119,57 @@ def test_cancelling_frees_the_blocks_at_once(folder: Path) -> None:
     engine.core.cancel(requests)
     assert engine.scheduler.stats().blocks_used == 0
     assert not engine.scheduler.has_work
+
+
+@pytest.mark.parametrize("params", [{}, {"temperature": 0.9, "seed": 3, "presence_penalty": 0.8}])
+def test_any_drafts_give_the_text_and_logprobs_that_none_give(
+    folder: Path, params: dict[str, float]
+) -> None:
+    prompt = random_prompt(20, 21)
+    wish = {**params, "max_tokens": 40, "logprobs": 1}
+    plain = Engine(folder)
+    request = plain.submit(prompt, **wish)
+    plain.drain()
+    whole = plain.tokens(request)
+    engine = Engine(folder)
+    drafted = engine.submit(prompt, **wish)
+    beside = engine.submit(random_prompt(21, 30), max_tokens=40)
+    steps = 0
+    while len(engine.tokens(drafted)) < len(whole):
+        for sequence in engine.scheduler._running:
+            if sequence.request_id == drafted:
+                # Right for a while, then wrong; and now and then wrong from the start.
+                right = whole[sequence.num_output :][: steps % 4]
+                engine.scheduler.propose(sequence, [*right, (right or [3])[-1] + 1, 5])
+        engine.step()
+        steps += 1
+    engine.drain()
+    assert engine.tokens(drafted) == whole
+    assert steps < 25
+    assert engine.tokens(beside) == Engine(folder).run(random_prompt(21, 30), max_tokens=40)
+    ours, theirs = (
+        [entry for delta in e.deltas[id_] for entry in delta.logprobs or []]
+        for e, id_ in ((engine, drafted), (plain, request))
+    )
+    assert [entry.token for entry in ours] == [entry.token for entry in theirs] == whole
+    assert [entry.logprob for entry in ours] == pytest.approx(
+        [entry.logprob for entry in theirs], abs=1e-4
+    )
+    assert engine.scheduler.stats().blocks_used == 0
+
+
+def test_a_request_that_keeps_every_token_out_fails_by_itself_and_names_what_does(
+    folder: Path,
+) -> None:
+    engine = Engine(folder)
+    prompt = random_prompt(22, 12)
+    # The first token may come, and bans the only other.
+    bad = engine.submit(prompt, allowed_token_ids=(7, 8), bad_words=((7, 8), (7, 7), (8,)))
+    good = engine.submit(prompt)
+    engine.drain()
+    last = engine.deltas[bad][-1]
+    assert engine.tokens(bad) == [7]
+    assert (last.finish_reason, last.refused) == ("error", True)
+    assert last.error == "allowed_token_ids and bad_words leave no token that may come next"
+    assert engine.tokens(good) == Engine(folder).run(prompt)
+    assert engine.scheduler.stats().blocks_used == 0

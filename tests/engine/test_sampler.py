@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berth.engine import sampler as sampler_module
 from berth.engine.randomness import uniform
-from berth.engine.sampler import BAD_LOGITS, Sampler
+from berth.engine.sampler import BAD_LOGITS, NO_TOKEN, Sampler
+from berth.engine.sampling_state import SamplingState
 from berth.engine.sequence import Sequence
 from berth.kernels.ops import TorchOps
 from berth.protocol.messages import SamplingParams
@@ -26,7 +28,12 @@ def sequence(output: list[int] | None = None, **params: Any) -> Sequence:
 
 
 def sample(logits: torch.Tensor, *sequences: Sequence) -> list[int]:
-    return Sampler(TorchOps()).sample(logits, sequences).tokens
+    """Each of these sequences' next token; the sequences stay as they are."""
+    return Sampler(TorchOps()).sample(logits, states(*sequences)).tokens
+
+
+def states(*sequences: Sequence) -> list[SamplingState]:
+    return [SamplingState(s.params, s.tokens[: s.num_prompt], s.output) for s in sequences]
 
 
 def draw(logits: torch.Tensor, times: int, **params: Any) -> torch.Tensor:
@@ -136,7 +143,7 @@ def test_a_stop_token_waits_for_min_tokens() -> None:
 
 def test_logprobs_are_the_models_own_before_any_filter(logits: torch.Tensor) -> None:
     params = {"logprobs": 3, "temperature": 0.3, "top_k": 2, "seed": 4}
-    done = Sampler(TorchOps()).sample(logits[None], [sequence(**params)])
+    done = Sampler(TorchOps()).sample(logits[None], states(sequence(**params)))
     entry = done.logprobs[0]
     assert entry is not None
     want = torch.log_softmax(logits, -1)
@@ -152,7 +159,7 @@ def test_nan_spoils_its_own_row_only(logits: torch.Tensor, temperature: float) -
     rows = torch.stack([logits, logits.clone(), logits])
     rows[1, 17] = torch.nan
     sequences = [sequence(temperature=temperature, seed=i, logprobs=1) for i in range(3)]
-    done = Sampler(TorchOps()).sample(rows, sequences)
+    done = Sampler(TorchOps()).sample(rows, states(*sequences))
     assert done.tokens[1] == BAD_LOGITS
     assert done.logprobs[1] is None
     assert done.tokens[0] == sample(logits[None], sequences[0])[0]
@@ -189,3 +196,147 @@ def test_what_is_kept_out_follows_from_the_text_so_that_a_replay_repeats_it(
         emitted += sample(logits.unsqueeze(0), sequence(list(emitted), **params))
     again = sample(logits.unsqueeze(0), sequence(emitted[:5], **params))
     assert again == emitted[5:]
+
+
+def shifted_anew(scores: torch.Tensor, sequence: Sequence) -> torch.Tensor:
+    """What the logits of one row become, from the whole sequence: the reference."""
+    params, output = sequence.params, sequence.output
+    scores = scores.clone()
+    if params.repetition_penalty != 1.0:
+        seen = torch.tensor(sorted(set(sequence.tokens)))
+        values = scores[seen]
+        penalty = params.repetition_penalty
+        scores[seen] = torch.where(values > 0, values / penalty, values * penalty)
+    if (params.presence_penalty or params.frequency_penalty) and output:
+        counts = Counter(output)
+        ids, often = torch.tensor(list(counts)), torch.tensor(list(counts.values()))
+        scores[ids] -= params.presence_penalty + params.frequency_penalty * often
+    for token, bias in params.logit_bias.items():
+        scores[token] += bias
+    if len(output) < params.min_tokens:
+        scores[list(params.stop_token_ids)] = -torch.inf
+    if params.allowed_token_ids:
+        banned = torch.ones(scores.numel(), dtype=torch.bool)
+        banned[list(params.allowed_token_ids)] = False
+        scores[banned] = -torch.inf
+    for word in params.bad_words:
+        if len(word) == 1 or tuple(output[1 - len(word) :]) == word[:-1]:
+            scores[word[-1]] = -torch.inf
+    return scores
+
+
+FEW = st.integers(0, 11)
+PENALTIES = st.sampled_from([0.0, 0.0, 0.3, -0.7, 2.0])
+PARAMS = st.fixed_dictionaries(
+    {
+        "temperature": st.sampled_from([0.0, 0.0, 0.8]),
+        "seed": st.integers(0, 99),
+        "repetition_penalty": st.sampled_from([1.0, 1.0, 1.1, 1.7, 0.6]),
+        "presence_penalty": PENALTIES,
+        "frequency_penalty": PENALTIES,
+        "logit_bias": st.dictionaries(FEW, st.floats(-9, 9, width=32), max_size=3),
+        "min_tokens": st.integers(0, 4),
+        "stop_token_ids": st.sampled_from([(), (2,), (2, 3)]),
+        "allowed_token_ids": st.sampled_from([(), (), tuple(range(0, 12, 2)), (1, 2, 3, 4)]),
+        "bad_words": st.lists(st.lists(FEW, min_size=1, max_size=3).map(tuple), max_size=2).map(
+            tuple
+        ),
+        "logprobs": st.sampled_from([None, None, 0]),
+    }
+)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(PARAMS, st.lists(FEW, min_size=1, max_size=9), st.lists(FEW, max_size=6)),
+        min_size=1,
+        max_size=4,
+    ),
+    seed=st.integers(0, 2**31),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_what_is_kept_from_step_to_step_is_what_the_whole_sequence_says(
+    rows: list[tuple[dict[str, Any], list[int], list[int]]], seed: int, dtype: torch.dtype
+) -> None:
+    """Random params, prompts and replays, in one batch, over several steps."""
+    sequences = [
+        Sequence(1, prompt, SamplingParams(max_tokens=99, **params), emitted)
+        for params, prompt, emitted in rows
+    ]
+    generator = torch.Generator().manual_seed(seed)
+    sampler = Sampler(TorchOps())
+    for _ in range(5):
+        logits = (torch.randn(len(sequences), 12, generator=generator) * 3).to(dtype)
+        before = logits.clone()
+        want = [shifted_anew(logits[i].float(), s) for i, s in enumerate(sequences)]
+        got = logits.float().clone()
+        sampler_module._shift(got, [s.sampling for s in sequences])
+        assert torch.equal(got, torch.stack(want))
+        done = sampler.sample(logits, [s.sampling for s in sequences])
+        assert torch.equal(logits, before)
+        for sequence, scores, token in zip(sequences, want, done.tokens, strict=True):
+            if bool((scores == -torch.inf).all()):
+                assert token == NO_TOKEN
+            elif sequence.params.temperature == 0:
+                assert token == int(scores.argmax())
+            else:
+                assert scores[token] > -torch.inf
+        sequences = [s for s, token in zip(sequences, done.tokens, strict=True) if token >= 0]
+        for sequence, token in zip(
+            sequences, [token for token in done.tokens if token >= 0], strict=True
+        ):
+            sequence.extend([token])
+            assert sequence.sampling.num_output == sequence.num_output
+        if not sequences:
+            return
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"allowed_token_ids": (3,), "bad_words": ((3,),)},
+        {"allowed_token_ids": (3, 4), "stop_token_ids": (3, 4), "min_tokens": 2},
+        {"bad_words": tuple((token,) for token in range(VOCAB))},
+    ],
+    ids=["allowed and bad words", "allowed and min_tokens", "bad words"],
+)
+def test_a_row_without_a_token_left_gives_none_and_leaves_the_others_alone(
+    logits: torch.Tensor, temperature: float, params: dict[str, Any]
+) -> None:
+    rows = torch.stack([logits, logits, logits])
+    mine = states(sequence(temperature=temperature, seed=1, logprobs=1, **params))[0]
+    others = states(*(sequence(temperature=temperature, seed=i) for i in (2, 3)))
+    done = Sampler(TorchOps()).sample(rows, [others[0], mine, others[1]])
+    assert done.tokens[1] == NO_TOKEN
+    assert done.logprobs[1] is None
+    assert mine.num_output == 0
+    assert [done.tokens[0], done.tokens[2]] == sample(
+        rows[:2], *(sequence(temperature=temperature, seed=i) for i in (2, 3))
+    )
+
+
+@pytest.mark.parametrize("fill", [-torch.inf, torch.inf, torch.nan])
+@pytest.mark.parametrize(
+    "params", [{"temperature": 0.0}, {"temperature": 1.0}, {"temperature": 0.0, "min_tokens": 2}]
+)
+def test_logits_without_a_finite_largest_are_the_models_fault(
+    logits: torch.Tensor, fill: float, params: dict[str, Any]
+) -> None:
+    rows = torch.stack([logits, torch.full_like(logits, fill)])
+    mine = [sequence(seed=i, stop_token_ids=(2,), **params) for i in range(2)]
+    got = sample(rows, *mine)
+    assert got[1] == BAD_LOGITS
+    assert got[0] == sample(rows[:1], mine[0])[0]
+
+
+def test_ids_that_the_model_has_no_logit_for_shift_no_other_row(logits: torch.Tensor) -> None:
+    """A tokenizer can name more tokens than the model has."""
+    rows = torch.stack([logits, logits])
+    beyond = {"stop_token_ids": (VOCAB, VOCAB + 7), "min_tokens": 3, "repetition_penalty": 1.3}
+    mine = Sequence(
+        1, [VOCAB + 5], SamplingParams(max_tokens=9, temperature=0.0, **beyond), [VOCAB + 9]
+    )
+    other = sequence(temperature=0.0, logprobs=0)
+    assert sample(rows, mine, other) == [int(logits.argmax())] * 2

@@ -175,6 +175,25 @@ def test_logits_that_are_not_numbers_end_their_request_alone(model: Any) -> None
     assert engine.tokens(good) == generate_alone(model, PROMPTS[1], 12)
 
 
+def test_a_request_that_keeps_every_token_out_is_refused_alone(model: Any) -> None:
+    engine = Engine(model)
+    good = engine.submit(PROMPTS[1])
+    bad = engine.submit(PROMPTS[2], allowed_token_ids=(7,), bad_words=((7, 7),))
+    engine.drain()
+    assert engine.tokens(bad) == [7]
+    last = engine.deltas[bad][-1]
+    assert last.refused
+    assert last.error == "allowed_token_ids and bad_words leave no token that may come next"
+    assert engine.tokens(good) == generate_alone(model, PROMPTS[1], 12)
+
+
+def test_a_replay_of_a_penalised_one_goes_on_as_it_would_have(model: Any) -> None:
+    wish = {"presence_penalty": 1.1, "frequency_penalty": 0.4, "repetition_penalty": 1.2}
+    whole = Engine(model).run(PROMPTS[3], max_tokens=20, **wish)
+    assert whole != Engine(model).run(PROMPTS[3], max_tokens=20)
+    assert Engine(model).run(PROMPTS[3], max_tokens=20, emitted=whole[:9], **wish) == whole[9:]
+
+
 def test_nothing_is_left_of_a_folders_own_generation_defaults(tmp_path: Any) -> None:
     from berth.protocol.config import EngineConfig
     from berth.runtimes.transformers.loading import load_model

@@ -11,7 +11,7 @@ import torch
 from berth.protocol.messages import GenerateParams
 from berth.runtimes.transformers.generate import BatchFailed
 from runtimes.harness import Engine
-from runtimes.tiny_models import EOS, generate_alone, make_model, random_prompt
+from runtimes.tiny_models import EOS, VOCAB, generate_alone, make_model, random_prompt
 
 PROMPT = random_prompt(5, 9)
 
@@ -157,8 +157,11 @@ def test_typical_sampling_keeps_to_generates_filter(model: Any) -> None:
     assert got == want
 
 
-def test_a_replay_of_a_streamed_one_tells_only_the_rest(model: Any) -> None:
-    settings = {"temperature": 0.8, "max_tokens": 15, "seed": 5}
+@pytest.mark.parametrize("penalties", [{}, {"presence_penalty": 2.0, "frequency_penalty": 1.5}])
+def test_a_replay_of_a_streamed_one_tells_only_the_rest(
+    model: Any, penalties: dict[str, float]
+) -> None:
+    settings = {"temperature": 0.8, "max_tokens": 15, "seed": 5, **penalties}
     generate = GenerateParams(no_repeat_ngram_size=3)
     want = Engine(model).run(PROMPT, generate=generate, **settings)
     assert Engine(model).run(PROMPT, generate=generate, emitted=want[:6], **settings) == want[6:]
@@ -170,6 +173,17 @@ def test_parameters_that_generate_refuses_fail_their_request_alone(model: Any) -
     assert engine.run(PROMPT) == generate_alone(model, PROMPT, 12)
     (delta,) = engine.deltas[bad]
     assert "generate refuses these parameters" in (delta.error or "")
+
+
+def test_bans_that_leave_no_token_are_refused_and_not_blamed_on_the_model(model: Any) -> None:
+    engine = Engine(model)
+    words = [[token] for token in range(VOCAB)]  # generate spares the stop token
+    generate = GenerateParams(bad_words_ids=words)
+    bad = engine.submit(PROMPT, generate=generate, min_tokens=3)
+    engine.drain()
+    (delta,) = engine.deltas[bad]
+    assert (delta.refused, delta.tokens) == (True, [])
+    assert "leave no token that may come next" in (delta.error or "")
 
 
 def test_a_failure_of_the_batch_is_not_blamed_on_the_request(model: Any) -> None:

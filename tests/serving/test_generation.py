@@ -11,7 +11,7 @@ from helpers import run
 from test_detokenize import SENTENCEPIECE
 
 from berth.protocol.messages import Delta, SamplingParams
-from berth.serving.errors import EngineFailed
+from berth.serving.errors import EngineFailed, InvalidRequest
 from berth.serving.generation import MAX_DEATHS, ModelGeneration
 from berth.serving.output import OutputText
 from berth.serving.request import Piece
@@ -129,6 +129,16 @@ def test_an_error_is_told_to_a_reader_that_first_has_to_take_the_text() -> None:
         with pytest.raises(EngineFailed, match="gone"):
             request.take()
         assert len(calls) == told + 1
+
+    run(main())
+
+
+def test_a_request_that_the_engine_refuses_is_the_clients_fault() -> None:
+    async def main() -> None:
+        request = generation()
+        request.receive(delta([], "error", error="bad_words leave no token", refused=True))
+        with pytest.raises(InvalidRequest, match="bad_words leave no token"):
+            await request.answer()
 
     run(main())
 

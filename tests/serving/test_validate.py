@@ -186,3 +186,31 @@ def test_a_text_that_no_context_holds_is_refused_in_openais_words(text: str) -> 
 
 def test_the_bound_holds_a_context_of_the_longest_tokens() -> None:
     assert max_prompt_bytes(100, 16) >= 1600
+
+
+@pytest.mark.parametrize(
+    ("options", "bad_words", "why"),
+    [
+        ({"allowed_token_ids": (7, 8)}, [[7], [8], [8, 9]], "bad_words does not keep out"),
+        ({"allowed_token_ids": (2, 3), "stop_token_ids": (3,), "min_tokens": 1}, [], "min_tokens"),
+        ({"allowed_token_ids": (2, 7), "min_tokens": 4}, [[7]], r"min_tokens \(4\)"),
+    ],
+)
+def test_what_leaves_no_token_to_begin_with_is_refused_before_it_runs(
+    options: dict[str, Any], bad_words: list[list[int]], why: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=why) as raised:
+        sampling_params(
+            Options(**options),
+            prompt_tokens=10,
+            max_model_len=100,
+            vocab_size=400,
+            eos_ids=(2,),
+            bad_words=bad_words,
+        )
+    assert raised.value.field == "allowed_token_ids"
+
+
+def test_a_token_that_may_come_is_enough() -> None:
+    assert params(allowed_token_ids=(2, 7), min_tokens=4).allowed_token_ids == (2, 7)
+    assert params(allowed_token_ids=(2,)).allowed_token_ids == (2,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import msgspec
 import torch
@@ -12,13 +13,28 @@ from berth.engine.broadcast import PlanChannel
 from berth.engine.link import Pulse
 from berth.engine.plan import StepPlan
 from berth.engine.runner import Runner
-from berth.engine.sampler import BAD_LOGITS, Sampled, Sampler, token_logprob
-from berth.engine.scheduler import Scheduler
+from berth.engine.sampler import BAD_LOGITS, Sampler, failed, token_logprob
+from berth.engine.scheduler import Scheduler, Unschedulable
 from berth.engine.sequence import Sequence
 from berth.protocol.messages import Delta, StepReport, Submit, TokenLogprob
 
 _MEASURE_EVERY = 64  # steps between two looks at the memory
-BAD_LOGITS_ERROR = "the model gave logits that are not numbers"
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What a step chose for one entry: the drafts that it confirms, and one token more."""
+
+    sequence: Sequence
+    row: int  # of the logits: the first that samples
+    drafts: int  # of the sequence's, computed in this step; one row each after the first
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob | None] = field(default_factory=list)
+
+    def confirms(self, at: int) -> bool:
+        """Whether the token chosen at this row after the first is the draft that stood there."""
+        drafts = self.sequence.draft[: self.drafts]
+        return self.tokens[at : at + 1] == drafts[at : at + 1] != []
 
 
 class Core:
@@ -52,7 +68,8 @@ class Core:
         try:
             reason = self.scheduler.add(sequence)
         except ValueError as error:  # Unschedulable, or an id that is here already
-            delta = Delta(message.request_id, [], "error", error=str(error))
+            refused = isinstance(error, Unschedulable)
+            delta = Delta(message.request_id, [], "error", error=str(error), refused=refused)
         else:
             if reason is None:
                 self._arrived[message.request_id] = time.perf_counter()
@@ -81,8 +98,7 @@ class Core:
                 self._waited[request_id] = began - arrived
         self.channel.send(plan)
         logits = self.runner.run(plan, self.pulse.beat)
-        sampled = self._sample(plan, logits)
-        deltas = self._advance(plan, sampled)
+        deltas = self._advance(plan, self._sample(plan, logits))
         self.pulse.busy = False
         if not deltas:
             return None
@@ -93,32 +109,48 @@ class Core:
         return StepReport(deltas, msgspec.structs.replace(stats, memory_bytes=self._memory_bytes))
 
     @torch.inference_mode()
-    def _sample(self, plan: StepPlan, logits: torch.Tensor) -> Sampled:
+    def _sample(self, plan: StepPlan, logits: torch.Tensor) -> list[_Choice]:
+        """The choice of each entry that samples, in the plan's order."""
         if len(plan.samples) == len(plan.slots) == logits.shape[0]:  # one row each
-            rows, sequences = logits, [self._sequence(slot) for slot in plan.slots]
-        else:
-            last, sequences = self._score_prompts(plan, logits)
-            rows = logits[last]
-        return self.sampler.sample(rows, sequences) if sequences else Sampled([], [])
+            choices = [_Choice(self._sequence(slot), row, 0) for row, slot in enumerate(plan.slots)]
+            self._choose(choices, logits)
+            return choices
+        choices = self._score_prompts(plan, logits)
+        # A draft is confirmed where it is the token that is chosen in its place: the text is the
+        # same as without drafts. The row after it counts only then.
+        left = choices
+        for confirmed in range(1 + max(plan.drafts, default=0)):
+            self._choose(left, logits[[choice.row + confirmed for choice in left]])
+            left = [choice for choice in left if choice.confirms(confirmed)]
+            if not left:
+                break
+        return choices
 
-    def _score_prompts(
-        self, plan: StepPlan, logits: torch.Tensor
-    ) -> tuple[list[int], list[Sequence]]:
-        """Keep the logprobs of prompt tokens; returns each sampling entry's row and sequence."""
-        last: list[int] = []
-        sequences: list[Sequence] = []
+    def _choose(self, choices: list[_Choice], rows: torch.Tensor) -> None:
+        if not choices:
+            return
+        sampled = self.sampler.sample(rows, [choice.sequence.sampling for choice in choices])
+        for choice, token, logprob in zip(choices, sampled.tokens, sampled.logprobs, strict=True):
+            if token < 0 and choice.tokens:
+                continue  # what came before is good; the next step fails at its first row
+            choice.tokens.append(token)
+            choice.logprobs.append(logprob)
+
+    def _score_prompts(self, plan: StepPlan, logits: torch.Tensor) -> list[_Choice]:
+        """Keep the logprobs of prompt tokens; returns the entries that sample, not chosen yet."""
+        choices: list[_Choice] = []
         samples = set(plan.samples)
         end = 0
         for entry, slot in enumerate(plan.slots):
             end += plan.logits[entry]
             sequence = self._sequence(slot)
-            if plan.logits[entry] > 1 or (plan.logits[entry] and entry not in samples):
+            drafts = plan.drafts[entry]
+            if plan.logits[entry] > 1 + drafts or (plan.logits[entry] and entry not in samples):
                 first = plan.starts[entry] + plan.counts[entry] - plan.logits[entry]
                 self._score(sequence, logits[end - plan.logits[entry] : end], first)
             if entry in samples:
-                last.append(end - 1)
-                sequences.append(sequence)
-        return last, sequences
+                choices.append(_Choice(sequence, end - 1 - drafts, drafts))
+        return choices
 
     def _score(self, sequence: Sequence, logits: torch.Tensor, first: int) -> None:
         """Row i of logits is position first + i, and tells of the token after it."""
@@ -137,32 +169,29 @@ class Core:
         assert sequence is not None
         return sequence
 
-    def _advance(self, plan: StepPlan, sampled: Sampled) -> list[Delta]:
-        """The step's deltas. Poisoned sequences leave first, before their blocks are published."""
-        logprobs: dict[int, TokenLogprob | None] = {}
-        poisoned: list[int] = []
-        for entry, token, logprob in zip(
-            plan.samples, sampled.tokens, sampled.logprobs, strict=True
-        ):
-            request_id = self._sequence(plan.slots[entry]).request_id
-            logprobs[request_id] = logprob
-            if token == BAD_LOGITS:
-                poisoned.append(request_id)
-        if poisoned:
-            self.scheduler.cancel(poisoned, distrust=True)
-            for request_id in poisoned:
-                self._waited.pop(request_id, None)
-        deltas = [Delta(id_, [], "error", error=BAD_LOGITS_ERROR) for id_ in poisoned]
-        for emitted in self.scheduler.advance(plan, [[token] for token in sampled.tokens]):
+    def _advance(self, plan: StepPlan, choices: list[_Choice]) -> list[Delta]:
+        """The step's deltas. Failed sequences leave first, before their blocks are published."""
+        deltas: list[Delta] = []
+        for choice in choices:
+            token = choice.tokens[-1]
+            if token >= 0:
+                continue
+            sequence = choice.sequence
+            self.scheduler.cancel([sequence.request_id], distrust=token == BAD_LOGITS)
+            self._waited.pop(sequence.request_id, None)
+            self._prompt_logprobs.pop(sequence.request_id, None)
+            deltas.append(failed(sequence.request_id, token, sequence.params))
+        logprobs = {choice.sequence.request_id: choice.logprobs for choice in choices}
+        for emitted in self.scheduler.advance(plan, [choice.tokens for choice in choices]):
             sequence = emitted.sequence
-            logprob = logprobs[sequence.request_id]
             first = sequence.num_output == len(emitted.tokens)
+            found = [entry for entry in logprobs[sequence.request_id] if entry is not None]
             deltas.append(
                 Delta(
                     sequence.request_id,
                     emitted.tokens,
                     emitted.finish_reason,
-                    None if logprob is None else [logprob],
+                    found[: len(emitted.tokens)] or None,
                     self._prompt_logprobs.pop(sequence.request_id, None) if first else None,
                     sequence.cached_tokens if first else 0,
                     waited=self._waited.pop(sequence.request_id, None) if first else None,

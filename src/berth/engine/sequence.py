@@ -11,6 +11,7 @@ import enum
 from collections.abc import Iterable
 
 from berth.engine.block_manager import MOST_ROOT
+from berth.engine.sampling_state import SamplingState
 from berth.protocol.messages import FinishReason, SamplingParams
 
 NO_SLOT = -1
@@ -39,6 +40,7 @@ class Sequence:
         "preemptions",
         "request_id",
         "root",
+        "sampling",
         "scored",
         "slot",
         "status",
@@ -65,6 +67,10 @@ class Sequence:
         self.tokens: list[int] = list(prompt)  # prompt, then output
         self.num_prompt = len(self.tokens)
         self.tokens.extend(emitted)
+        # Every way of making a sequence passes here: what a replay has emitted counts at once.
+        self.sampling = SamplingState(
+            params, self.tokens[: self.num_prompt], self.tokens[self.num_prompt :]
+        )
         self.draft: list[int] = []  # proposed to come next, not accepted: see Scheduler.propose
         self.num_computed = 0  # positions 0 … num_computed - 1 have their key and value in `blocks`
         self.blocks: list[int] = []  # the block table

@@ -30,7 +30,6 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_model_len: int | None = None  # tokens; None: the model's own, as far as the cache reaches
     max_num_seqs: int = MAX_NUM_SEQS  # sequences in one step
     max_batch_tokens: int = 1024  # positions computed in one step (prefill chunks and decodes)
-    block_size: int = 16  # tokens of one KV block
     kv_cache_bytes: int | None = None  # per rank; None: sized from what memory is left
     # Of the device's memory (a container's limit, where it has one), what may be in use, others
     # included; None: see berth.fit.native.

@@ -112,6 +112,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     index: int = 0
     # Seconds from the request's arrival at the engine to its first step, with the first delta.
     waited: float | None = None
+    refused: bool = False  # with an error: the request itself is at fault, not the engine
 
 
 class EngineStats(msgspec.Struct, frozen=True, array_like=True):

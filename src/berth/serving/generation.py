@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from berth.protocol.messages import Delta, FinishReason, GenerateParams, SamplingParams
-from berth.serving.errors import EngineFailed, ServingError
+from berth.serving.errors import EngineFailed, InvalidRequest, ServingError
 from berth.serving.output import OutputText
 from berth.serving.request import Answer, Piece
 
@@ -85,7 +85,8 @@ class ModelGeneration:
         self.emitted += delta.tokens
         self.cached_tokens = self.cached_tokens or delta.cached_tokens
         if delta.finish_reason in ("error", "cancelled"):
-            self.fail(EngineFailed(delta.error or "The engine gave this request up."))
+            reason = delta.error or "The engine gave this request up."
+            self.fail(InvalidRequest(reason) if delta.refused else EngineFailed(reason))
             return
         if self._output_hidden:
             self._output.feed((), "length")

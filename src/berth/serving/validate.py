@@ -122,6 +122,7 @@ def sampling_params(
     stop_token_ids = set(options.stop_token_ids)
     if not options.ignore_eos:
         stop_token_ids.update(eos_ids)
+    _check_one_may_come(options, bad_words, stop_token_ids)
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=float(options.temperature),
@@ -230,6 +231,26 @@ def _check_allowed(options: Options, vocab_size: int) -> None:
         )
     for token in options.allowed_token_ids:
         _check_int("allowed_token_ids", token, 0, vocab_size - 1)
+
+
+def _check_one_may_come(
+    options: Options, bad_words: Sequence[Sequence[int]], stop_token_ids: set[int]
+) -> None:
+    """Refuse what leaves no token to begin with; what does so later, the engine says."""
+    if not options.allowed_token_ids:
+        return
+    left = set(options.allowed_token_ids) - {word[0] for word in bad_words if len(word) == 1}
+    if not left:
+        raise InvalidRequest(
+            "allowed_token_ids should have a token that bad_words does not keep out",
+            "allowed_token_ids",
+        )
+    if options.min_tokens and not left - stop_token_ids:
+        raise InvalidRequest(
+            "allowed_token_ids should have a token that is no stop token, for none of these may "
+            f"come before min_tokens ({options.min_tokens}) others",
+            "allowed_token_ids",
+        )
 
 
 def _check_logit_bias(options: Options, vocab_size: int) -> None:

@@ -15,15 +15,13 @@ from collections.abc import Iterable
 import torch
 
 from berth.engine.link import Pulse
-from berth.engine.sampler import BAD_LOGITS, Sampler, token_logprob
+from berth.engine.sampler import Sampler, failed, token_logprob
 from berth.engine.scheduler import Unschedulable
 from berth.engine.sequence import Sequence, Status, finish_reason
 from berth.kernels.ops import TorchOps
 from berth.protocol.messages import Delta, EngineStats, StepReport, Submit, TokenLogprob
 from berth.runtimes.transformers.lanes import Lane
 from berth.runtimes.transformers.model import CausalModel
-
-BAD_LOGITS_ERROR = "the model gave logits that are not numbers"
 
 
 class Core:
@@ -94,7 +92,8 @@ class Core:
         try:
             self._check(sequence)
         except Unschedulable as error:
-            return self.report([Delta(message.request_id, [], "error", error=str(error))])
+            delta = Delta(message.request_id, [], "error", error=str(error), refused=True)
+            return self.report([delta])
         reason = finish_reason(sequence)
         if reason is not None:  # the emitted tokens of a replay end it
             return self.report([Delta(message.request_id, [], reason)])
@@ -260,18 +259,19 @@ class Core:
 
     def _sample(self, rows: list[torch.Tensor], sequences: list[Sequence]) -> list[Delta]:
         """Choose each sequence's next token; take out those that end with it."""
-        sampled = self.sampler.sample(torch.cat(rows), sequences)
+        states = [sequence.sampling for sequence in sequences]
+        sampled = self.sampler.sample(torch.cat(rows), states)
         deltas: list[Delta] = []
         ended: set[int] = set()
         for sequence, token, logprob in zip(
             sequences, sampled.tokens, sampled.logprobs, strict=True
         ):
-            if token == BAD_LOGITS:
+            if token < 0:
                 ended.add(sequence.request_id)
-                deltas.append(Delta(sequence.request_id, [], "error", error=BAD_LOGITS_ERROR))
+                self._prompt_logprobs.pop(sequence.request_id, None)
+                deltas.append(failed(sequence.request_id, token, sequence.params))
                 continue
-            sequence.tokens.append(token)
-            reason = finish_reason(sequence)
+            _, reason = sequence.extend([token])
             if reason is not None:
                 ended.add(sequence.request_id)
             deltas.append(

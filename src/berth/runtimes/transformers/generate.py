@@ -19,12 +19,12 @@ import msgspec
 import torch
 import transformers
 
-from berth.engine.sampler import BAD_LOGITS, Sampler
+from berth.engine.sampler import NO_TOKEN, Sampler, failed
 from berth.engine.sequence import Sequence, finish_reason
 from berth.kernels.ops import TorchOps
 from berth.protocol.messages import Delta, GenerateParams, SamplingParams, StepReport, Submit
 from berth.runtimes.transformers.beams import diverse_beam_search
-from berth.runtimes.transformers.core import BAD_LOGITS_ERROR, Core
+from berth.runtimes.transformers.core import Core
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,12 @@ class _Cancelled(Exception):
     """Nobody wants the running request's answer any more."""
 
 
-class _BadLogits(Exception):
-    """The model gave logits that are not numbers."""
+class _NoToken(Exception):
+    """No token could be chosen; `delta` says why."""
+
+    def __init__(self, delta: Delta) -> None:
+        super().__init__(delta.error)
+        self.delta = delta
 
 
 class BatchFailed(Exception):
@@ -66,7 +70,8 @@ class Generates:
         sequence = Sequence(message.request_id, message.prompt, message.params, message.emitted)
         problem = self._problem(message)
         if problem is not None:
-            return self._core.report([Delta(message.request_id, [], "error", error=problem)])
+            delta = Delta(message.request_id, [], "error", error=problem, refused=True)
+            return self._core.report([delta])
         sequence.max_length = len(message.prompt) + message.params.max_tokens
         reason = finish_reason(sequence)
         if reason is not None:  # the emitted tokens of a replay end it
@@ -99,23 +104,22 @@ class Generates:
         self._running, self._cancelled = request_id, False
         self._core.pulse.begun.mark(request_id)
         self._core.reserved = _memory(message)
-        problem: str | None = None
+        failure: Delta | None = None
         try:
             self._run(message)
         except _Cancelled:
             pass
-        except _BadLogits:
-            problem = BAD_LOGITS_ERROR
+        except _NoToken as error:
+            failure = error.delta
         except ValueError as error:  # of parameters that contradict each other
             log.warning("a request that generate refuses: %s", type(error).__name__)
-            problem = f"generate refuses these parameters: {error}"
+            reason = f"generate refuses these parameters: {error}"
+            failure = Delta(request_id, [], "error", error=reason, refused=True)
         finally:
             self._running = None
             self._core.reserved = 0
-        if problem is not None:
-            self._send(self._core.report([Delta(request_id, [], "error", error=problem)]))
-        else:
-            self._send(self._core.report([]))  # its memory is free
+        # Without a delta the report says that its memory is free.
+        self._send(self._core.report([] if failure is None else [failure]))
 
     def _run(self, message: Submit) -> None:
         generate = message.generate or GenerateParams()
@@ -135,10 +139,13 @@ class Generates:
             processors += _warpers(params, generate)
             ours |= {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
         sequence = Sequence(
-            message.request_id, message.prompt, msgspec.structs.replace(params, **ours)
+            message.request_id,
+            message.prompt,
+            msgspec.structs.replace(params, **ours),
+            message.emitted,
         )
         sequence.max_length = len(message.prompt) + params.max_tokens
-        chooser = _Chooser(self._sampler, sequence, message.emitted, self._told)
+        chooser = _Chooser(self._sampler, sequence, self._told)
         self._generate(message, config, [*processors, chooser])
 
     def _told(self, delta: Delta) -> None:
@@ -229,31 +236,24 @@ class _Between(transformers.StoppingCriteria):
 class _Chooser(transformers.LogitsProcessor):
     """The last processor: chooses the token itself and leaves generate no other."""
 
-    def __init__(
-        self,
-        sampler: Sampler,
-        sequence: Sequence,
-        emitted: list[int],
-        tell: Callable[[Delta], None],
-    ) -> None:
+    def __init__(self, sampler: Sampler, sequence: Sequence, tell: Callable[[Delta], None]) -> None:
         self._sampler = sampler
         self._sequence = sequence
-        self._emitted = emitted  # by an engine that died: chosen again, and told to nobody
+        # By an engine that died: generate computes them again, and nobody is told of them.
+        self._emitted = iter(sequence.output)
         self._tell = tell
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         sequence = self._sequence
-        position = sequence.num_output
-        if position < len(self._emitted):
-            token = self._emitted[position]
-            sequence.tokens.append(token)
-        else:
-            sampled = self._sampler.sample(scores, [sequence])
+        token = next(self._emitted, None)
+        if token is None:
+            sampled = self._sampler.sample(scores, [sequence.sampling])
             (token,), (logprob,) = sampled.tokens, sampled.logprobs
-            if token == BAD_LOGITS:
-                raise _BadLogits
-            sequence.tokens.append(token)
-            reason = finish_reason(sequence)
+            if token < 0:
+                if bool((scores == -torch.inf).all()):  # by generate's processors, not the model
+                    token = NO_TOKEN
+                raise _NoToken(failed(sequence.request_id, token, sequence.params))
+            _, reason = sequence.extend([token])
             logprobs = None if logprob is None else [logprob]
             self._tell(Delta(sequence.request_id, [token], reason, logprobs))
         forced = torch.full_like(scores, -torch.inf)
