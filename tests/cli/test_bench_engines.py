@@ -110,7 +110,7 @@ def test_a_shapes_folder_is_made_once_and_readable_by_both_sides(tmp_path: Path)
     from transformers import AutoConfig, AutoTokenizer
 
     from berth.checkpoint.folder import load_config
-    from berth.serving.tokenizer_files import load_tokenizer
+    from berth.tokenizer.files import load_tokenizer
 
     shape = SHAPES["tiny"]
     folder = model_folder(shape, tmp_path)

@@ -12,13 +12,13 @@ from tiny_model import hugging_face_folder, meta_folder
 from berth.presets.catalogue import load_presets
 from berth.serving.chat_template import Llama2Template, PlainTemplate
 from berth.serving.chat_templates import NAMES, named_template
-from berth.serving.detokenize import Detokenizer
 from berth.serving.errors import InvalidRequest
 from berth.serving.jinja_template import JinjaTemplate
 from berth.serving.open_model import select_template
 from berth.serving.request import Message
-from berth.serving.tokenizer import TokenizerError
-from berth.serving.tokenizer_files import load_tokenizer
+from berth.tokenizer.base import TokenizerError
+from berth.tokenizer.detokenize import Detokenizer
+from berth.tokenizer.files import load_tokenizer
 
 NOWHERE = Path("/nonexistent")
 ALTERNATING = ("alpaca", "gemma", "mistral", "orca-mini", "vicuna")

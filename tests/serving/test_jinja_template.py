@@ -15,8 +15,8 @@ from tiny_model import CHAT_TEMPLATE
 from berth.serving.errors import InvalidRequest
 from berth.serving.jinja_template import MAX_TEMPLATE_BYTES, JinjaTemplate, find_template
 from berth.serving.request import Message
-from berth.serving.tokenizer import TokenizerError
-from berth.serving.tokenizer_files import load_tokenizer
+from berth.tokenizer.base import TokenizerError
+from berth.tokenizer.files import load_tokenizer
 
 NOWHERE = Path("/nonexistent")
 IM_START, IM_END = 1, 2

@@ -11,7 +11,7 @@ from tiny_model import byte_level_tokenizer
 from berth.protocol.config import EngineConfig
 from berth.serving.launch import LaunchConfig
 from berth.serving.open_model import ServingConfig, open_model
-from berth.serving.tokenizer import TokenizerError
+from berth.tokenizer.base import TokenizerError
 
 
 def opened(folder: Path, **settings: Any) -> ServingConfig:

@@ -12,8 +12,8 @@ from tiny_model import VOCAB
 from berth.protocol.messages import TokenLogprob
 from berth.serving.output import OutputText
 from berth.serving.request import TokenText
-from berth.serving.tokenizer import Tokenizer
-from berth.serving.tokenizer_huggingface import HuggingFaceTokenizer
+from berth.tokenizer.base import Tokenizer
+from berth.tokenizer.huggingface import HuggingFaceTokenizer
 
 TOKENIZER = SENTENCEPIECE
 

@@ -41,8 +41,8 @@ from berth.server.worker_node import serve_worker
 from berth.serving.launch import LaunchConfig
 from berth.serving.model_service import ModelService
 from berth.serving.open_model import ServingConfig, open_model
-from berth.serving.tokenizer import TokenizerError
 from berth.serving.two_engines import TwoEngines
+from berth.tokenizer.base import TokenizerError
 
 _log = logging.getLogger("berth.serving")
 _STDERR = Console(stderr=True)

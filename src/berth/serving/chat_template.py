@@ -7,7 +7,7 @@ from typing import Protocol
 
 from berth.serving.errors import InvalidRequest, UnsafePrompt
 from berth.serving.request import PLAINLY, ChatOptions, Message
-from berth.serving.tokenizer import Tokenizer
+from berth.tokenizer.base import Tokenizer
 
 UNSAFE_ERROR = "Error: special tags are not allowed as part of the prompt."
 

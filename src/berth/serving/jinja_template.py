@@ -19,7 +19,7 @@ import jinja2.sandbox
 from berth.serving.chat_template import RESERVED_VARIABLES, ChatPrompt
 from berth.serving.errors import InvalidRequest
 from berth.serving.request import PLAINLY, ChatOptions, Message
-from berth.serving.tokenizer import (
+from berth.tokenizer.base import (
     SPECIAL_KEYS,
     Tokenizer,
     TokenizerError,

@@ -12,8 +12,8 @@ from berth.serving.chat_template import ChatTemplate, Llama2Template, PlainTempl
 from berth.serving.chat_templates import NAMES, named_template
 from berth.serving.jinja_template import JinjaTemplate, find_template
 from berth.serving.launch import LaunchConfig
-from berth.serving.tokenizer import Tokenizer, TokenizerError
-from berth.serving.tokenizer_files import is_huggingface, load_tokenizer
+from berth.tokenizer.base import Tokenizer, TokenizerError
+from berth.tokenizer.files import is_huggingface, load_tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

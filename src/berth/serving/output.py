@@ -9,7 +9,7 @@ from dataclasses import replace
 from berth.protocol.messages import FinishReason, TokenLogprob
 from berth.serving.request import TokenText
 from berth.serving.stop import StopMatcher
-from berth.serving.tokenizer import Tokenizer
+from berth.tokenizer.base import Tokenizer
 
 
 class OutputText:

@@ -13,7 +13,7 @@ from berth.serving.chat_template import ChatPrompt, ChatTemplate, Llama2Template
 from berth.serving.errors import InvalidRequest
 from berth.serving.jinja_template import JinjaTemplate
 from berth.serving.request import PLAINLY, ChatOptions, Message
-from berth.serving.tokenizer import Tokenizer, TokenizerError
+from berth.tokenizer.base import Tokenizer, TokenizerError
 
 # What an answer stops at, where no control token ends it: the words that open the next question.
 _STOPS: dict[str, tuple[str, ...]] = {

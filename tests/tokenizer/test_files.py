@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tiny_model import byte_level_tokenizer
 
-from berth.serving.tokenizer import TokenizerError
-from berth.serving.tokenizer_files import load_tokenizer
-from berth.serving.tokenizer_huggingface import HuggingFaceTokenizer
-from berth.serving.tokenizer_sentencepiece import SentencePieceTokenizer
+from berth.tokenizer.base import TokenizerError
+from berth.tokenizer.files import load_tokenizer
+from berth.tokenizer.huggingface import HuggingFaceTokenizer
+from berth.tokenizer.sentencepiece import SentencePieceTokenizer
 
 TIKTOKEN = b"".join(base64.b64encode(bytes([byte])) + f" {byte}\n".encode() for byte in range(256))
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tiny_model import VOCAB, byte_level_tokenizer, llama_tokenizer, sentencepiece_model
 from tokenizers import Tokenizer, decoders
 
-from berth.serving.detokenize import Detokenizer, WindowDetokenizer, decode_prefix
-from berth.serving.tokenizer_huggingface import HuggingFaceTokenizer
-from berth.serving.tokenizer_sentencepiece import SentencePieceTokenizer
+from berth.tokenizer.detokenize import Detokenizer, WindowDetokenizer, decode_prefix
+from berth.tokenizer.huggingface import HuggingFaceTokenizer
+from berth.tokenizer.sentencepiece import SentencePieceTokenizer
 
 NOWHERE = Path("/nonexistent")
 SENTENCEPIECE = SentencePieceTokenizer(Path("tokenizer.model"), sentencepiece_model(), NOWHERE)

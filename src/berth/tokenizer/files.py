@@ -7,9 +7,9 @@ from pathlib import Path
 
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.layout import folder_layout
-from berth.serving.tokenizer import Tokenizer, TokenizerError, read_file
-from berth.serving.tokenizer_huggingface import HuggingFaceTokenizer
-from berth.serving.tokenizer_sentencepiece import SentencePieceTokenizer
+from berth.tokenizer.base import Tokenizer, TokenizerError, read_file
+from berth.tokenizer.huggingface import HuggingFaceTokenizer
+from berth.tokenizer.sentencepiece import SentencePieceTokenizer
 
 _TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from berth.serving.detokenize import Detokenizer
+from berth.tokenizer.detokenize import Detokenizer
 
 # The formats' own limit is far lower; this keeps a wrong file from filling the memory.
 _MAX_FILE_BYTES = 256 * 1024 * 1024

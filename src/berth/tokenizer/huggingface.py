@@ -11,20 +11,20 @@ from typing import Any
 import msgspec
 import tokenizers
 
-from berth.serving.detokenize import (
-    ByteLevelDetokenizer,
-    Detokenizer,
-    PieceDetokenizer,
-    PieceRules,
-    WindowDetokenizer,
-)
-from berth.serving.tokenizer import (
+from berth.tokenizer.base import (
     TokenizerError,
     added_tokens,
     class_defaults,
     configured_eos_ids,
     special_text,
     tokenizer_config,
+)
+from berth.tokenizer.detokenize import (
+    ByteLevelDetokenizer,
+    Detokenizer,
+    PieceDetokenizer,
+    PieceRules,
+    WindowDetokenizer,
 )
 
 _SPACE = "\u2581"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import sentencepiece
 
-from berth.serving.detokenize import Detokenizer, PieceDetokenizer, PieceRules
-from berth.serving.tokenizer import TokenizerError, configured_eos_ids
+from berth.tokenizer.base import TokenizerError, configured_eos_ids
+from berth.tokenizer.detokenize import Detokenizer, PieceDetokenizer, PieceRules
 
 _SPACE = "\u2581"  # how SentencePiece writes a space inside a piece
 

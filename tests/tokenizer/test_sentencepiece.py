@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from test_detokenize import SENTENCEPIECE
 from tiny_model import VOCAB, sentencepiece_model
 
-from berth.serving.tokenizer import TokenizerError
-from berth.serving.tokenizer_sentencepiece import SentencePieceTokenizer
+from berth.tokenizer.base import TokenizerError
+from berth.tokenizer.sentencepiece import SentencePieceTokenizer
 
 REFERENCE = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model())
 

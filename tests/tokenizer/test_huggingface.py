@@ -13,8 +13,8 @@ from test_detokenize import BYTE_LEVEL, LLAMA, SENTENCEPIECE
 from tiny_model import byte_level_tokenizer, llama_tokenizer
 from tokenizers import Tokenizer
 
-from berth.serving.tokenizer import TokenizerError
-from berth.serving.tokenizer_huggingface import HuggingFaceTokenizer
+from berth.tokenizer.base import TokenizerError
+from berth.tokenizer.huggingface import HuggingFaceTokenizer
 
 
 def load(tokenizer: Tokenizer, folder: Path, **config: Any) -> HuggingFaceTokenizer:

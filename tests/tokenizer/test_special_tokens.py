@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_model import byte_level_tokenizer
 
-from berth.serving.tokenizer_files import load_tokenizer
+from berth.tokenizer.files import load_tokenizer
 
 
 def _folder(path: Path, **files: Any) -> Path:
@@ -236,7 +236,7 @@ def test_the_classes_names_are_transformers() -> None:
 
     import transformers
 
-    from berth.serving.tokenizer import _OF_CLASS
+    from berth.tokenizer.base import _OF_CLASS
 
     for name, names in _OF_CLASS.items():
         parameters = inspect.signature(getattr(transformers, name).__init__).parameters
