@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import sentencepiece
-from test_detokenize import SENTENCEPIECE
 from tiny_model import sentencepiece_model
 
 from berth.serving.chat_template import ChatPrompt, Llama2Template, PlainTemplate
 from berth.serving.errors import InvalidRequest, UnsafePrompt
 from berth.serving.request import Message
+from tokenizer.test_detokenize import SENTENCEPIECE
 
 MODEL = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model())
 ROLES = (

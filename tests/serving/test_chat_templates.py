@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from test_detokenize import SENTENCEPIECE
 from tiny_model import hugging_face_folder, meta_folder
 
 from berth.presets.catalogue import load_presets
@@ -19,6 +18,7 @@ from berth.serving.request import Message
 from berth.tokenizer.base import TokenizerError
 from berth.tokenizer.detokenize import Detokenizer
 from berth.tokenizer.files import load_tokenizer
+from tokenizer.test_detokenize import SENTENCEPIECE
 
 NOWHERE = Path("/nonexistent")
 ALTERNATING = ("alpaca", "gemma", "mistral", "orca-mini", "vicuna")

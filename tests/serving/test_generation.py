@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from helpers import run
-from test_detokenize import SENTENCEPIECE
 
 from berth.protocol.messages import Delta, SamplingParams
 from berth.serving.errors import EngineFailed, InvalidRequest
 from berth.serving.generation import MAX_DEATHS, ModelGeneration
 from berth.serving.output import OutputText
 from berth.serving.request import Piece
+from tokenizer.test_detokenize import SENTENCEPIECE
 
 TOKENS = SENTENCEPIECE.encode("Hello world", bos=False)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_detokenize import BYTE_LEVEL
 from tiny_model import CHAT_TEMPLATE
 
 from berth.serving.errors import InvalidRequest
@@ -17,6 +16,7 @@ from berth.serving.jinja_template import MAX_TEMPLATE_BYTES, JinjaTemplate, find
 from berth.serving.request import Message
 from berth.tokenizer.base import TokenizerError
 from berth.tokenizer.files import load_tokenizer
+from tokenizer.test_detokenize import BYTE_LEVEL
 
 NOWHERE = Path("/nonexistent")
 IM_START, IM_END = 1, 2

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from test_detokenize import BYTE_LEVEL, LLAMA, NOWHERE, SENTENCEPIECE, TRIMMED, UNKNOWN, sequences
 from tiny_model import VOCAB
 
 from berth.protocol.messages import TokenLogprob
@@ -14,6 +13,15 @@ from berth.serving.output import OutputText
 from berth.serving.request import TokenText
 from berth.tokenizer.base import Tokenizer
 from berth.tokenizer.huggingface import HuggingFaceTokenizer
+from tokenizer.test_detokenize import (
+    BYTE_LEVEL,
+    LLAMA,
+    NOWHERE,
+    SENTENCEPIECE,
+    TRIMMED,
+    UNKNOWN,
+    sequences,
+)
 
 TOKENIZER = SENTENCEPIECE
 

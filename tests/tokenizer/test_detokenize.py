@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tiny_model import VOCAB, byte_level_tokenizer, llama_tokenizer, sentencepiece_model
 from tokenizers import Tokenizer, decoders
 
 from berth.tokenizer.detokenize import Detokenizer, WindowDetokenizer, decode_prefix
 from berth.tokenizer.huggingface import HuggingFaceTokenizer
 from berth.tokenizer.sentencepiece import SentencePieceTokenizer
+from serving.tiny_model import VOCAB, byte_level_tokenizer, llama_tokenizer, sentencepiece_model
 
 NOWHERE = Path("/nonexistent")
 SENTENCEPIECE = SentencePieceTokenizer(Path("tokenizer.model"), sentencepiece_model(), NOWHERE)

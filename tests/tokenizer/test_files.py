@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_model import byte_level_tokenizer
 
 from berth.tokenizer.base import TokenizerError
 from berth.tokenizer.files import load_tokenizer
 from berth.tokenizer.huggingface import HuggingFaceTokenizer
 from berth.tokenizer.sentencepiece import SentencePieceTokenizer
+from serving.tiny_model import byte_level_tokenizer
 
 TIKTOKEN = b"".join(base64.b64encode(bytes([byte])) + f" {byte}\n".encode() for byte in range(256))
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_detokenize import BYTE_LEVEL, LLAMA, SENTENCEPIECE
-from tiny_model import byte_level_tokenizer, llama_tokenizer
 from tokenizers import Tokenizer
 
 from berth.tokenizer.base import TokenizerError
 from berth.tokenizer.huggingface import HuggingFaceTokenizer
+from serving.tiny_model import byte_level_tokenizer, llama_tokenizer
+from tokenizer.test_detokenize import BYTE_LEVEL, LLAMA, SENTENCEPIECE
 
 
 def load(tokenizer: Tokenizer, folder: Path, **config: Any) -> HuggingFaceTokenizer:

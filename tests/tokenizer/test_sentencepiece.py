@@ -8,11 +8,11 @@ import pytest
 import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
-from test_detokenize import SENTENCEPIECE
-from tiny_model import VOCAB, sentencepiece_model
 
 from berth.tokenizer.base import TokenizerError
 from berth.tokenizer.sentencepiece import SentencePieceTokenizer
+from serving.tiny_model import VOCAB, sentencepiece_model
+from tokenizer.test_detokenize import SENTENCEPIECE
 
 REFERENCE = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model())
 

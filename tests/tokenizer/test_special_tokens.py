@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_model import byte_level_tokenizer
 
 from berth.tokenizer.files import load_tokenizer
+from serving.tiny_model import byte_level_tokenizer
 
 
 def _folder(path: Path, **files: Any) -> Path:
