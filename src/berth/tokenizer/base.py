@@ -93,7 +93,7 @@ def tokenizer_config(folder: Path) -> dict[str, Any]:
 
 
 def added_tokens(folder: Path, config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Tokens beside tokenizer.json: {"content", "special", "lstrip", …}, in the order in which
+    """Tokens beside the vocabulary: {"content", "special", "lstrip", …}, in the order in which
     transformers 5.23 adds them (tokenization_utils_tokenizers.py, TokenizersBackend).
 
     Those of added_tokens_decoder (marked "settings": theirs count), or of added_tokens.json in
@@ -113,13 +113,18 @@ def added_tokens(folder: Path, config: Mapping[str, Any]) -> list[dict[str, Any]
     if decoder is None:
         for text, token in read_json(folder / "added_tokens.json").items():
             if type(token) is int:
-                found[token] = {"content": text, "special": text in special}
+                found[token] = {"id": token, "content": text, "special": text in special}
     for token, entry in decoder.items() if isinstance(decoder, dict) else ():
         if str(token).isdigit() and isinstance(entry, dict):
             content = entry.get("content")
             if isinstance(content, str):
                 is_special = bool(entry.get("special")) or content in special
-                found[int(token)] = {**entry, "special": is_special, "settings": True}
+                found[int(token)] = {
+                    **entry,
+                    "special": is_special,
+                    "settings": True,
+                    "id": int(token),
+                }
     known = {entry["content"] for entry in found.values()}
     result = [found[token] for token in sorted(found)]
     for entry in named:

@@ -40,7 +40,7 @@ def load_tokenizer(folder: Path, file: Path | None = None) -> Tokenizer:
         if path.suffix == ".json":
             return HuggingFaceTokenizer(path, data, folder)
         if not _TIKTOKEN_LINE.match(data):
-            return SentencePieceTokenizer(path, data, folder)
+            return SentencePieceTokenizer(path, data, folder, huggingface=is_huggingface(folder))
     raise TokenizerError(
         f"{candidates[-1]} is in tiktoken's format (Llama 3), which is not read; "
         "put the model's tokenizer.json from its Hugging Face folder beside it"
