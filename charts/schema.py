@@ -4,8 +4,9 @@ The comment above a value is its documentation. In it, a line `@section TITLE` b
 the table, and `@schema {…}` adds JSON schema to what the default's type says. Every value needs a
 comment, and what a default cannot show (the items of an empty list) needs an @schema line.
 
-Two files of charts/berth are written here too: the copy of the CRD from api/, and the rules of its
-roles from the table that the controller's client asks. `make docs` runs this file.
+Three files of the charts are written here too: the copy of the CRD from api/, the rules of the
+controller's roles from the table that its client asks, and charts/model's dashboard, the part of
+charts/berth's that is about models. `make docs` runs this file.
 No library does this: the tools for it are Go programs and Node packages.
 """
 
@@ -27,6 +28,8 @@ NAMES = ("berth", "model")
 PAGE = CHARTS.parent / "docs" / "helm.md"
 CRD = CHARTS.parent / "api" / "kaito.sh_workspaces.yaml"
 CRD_COPY = CHARTS / "berth" / "files" / "kaito.sh_workspaces.yaml"
+DASHBOARD = CHARTS / "berth" / "files" / "dashboard.json"
+MODEL_DASHBOARD = CHARTS / "model" / "files" / "dashboard.json"
 RULES = CHARTS / "berth" / "files" / "rules.yaml"
 
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
@@ -178,6 +181,14 @@ def rules_file() -> str:
     return f"# Written by `make docs` from src/berth/controller/rbac.py; do not edit.\n{written}"
 
 
+def model_dashboard(whole: str) -> str:
+    """The panels of models, up to the row of the controller's. The template puts in both names."""
+    board = json.loads(whole)
+    titles = [panel["title"] for panel in board["panels"]]
+    board["panels"] = board["panels"][1 : titles.index("Controller")]  # without the row's heading
+    return json.dumps({**board, "uid": "@uid@", "title": "@title@"}, indent=1) + "\n"
+
+
 def generated() -> dict[Path, str]:
     """Every file that follows from another, and what should be in it."""
     files = {}
@@ -190,6 +201,7 @@ def generated() -> dict[Path, str]:
     files[PAGE] = page(PAGE.read_text(), tables)
     files[CRD_COPY] = CRD.read_text()
     files[RULES] = rules_file()
+    files[MODEL_DASHBOARD] = model_dashboard(DASHBOARD.read_text())
     return files
 
 

@@ -79,7 +79,11 @@ MODEL: dict[str, Object] = {
         },
         "weights": {"source": "baked"},
     },
-    "no-keys": {"keys": {"enabled": False}, "serviceMonitor": {"enabled": True}},
+    "no-keys": {
+        "keys": {"enabled": False},
+        "serviceMonitor": {"enabled": True},
+        "dashboard": {"enabled": True},
+    },
     "own-keys": {
         "keys": {"values": ["first-key", "second-key"]},
         "serviceMonitor": {"enabled": True, "interval": "30s", "labels": {"release": "prom"}},

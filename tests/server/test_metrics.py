@@ -138,6 +138,9 @@ BOARDS: dict[str, set[str]] = {
     "vllm:prefix_cache_queries_total": {"model_name"},
     "vllm:prefix_cache_hits_total": {"model_name"},
     "vllm:cache_config_info": {"block_size", "num_gpu_blocks"},
+    "vllm:num_requests_waiting_by_reason": {"model_name", "engine", "reason"},
+    "vllm:prompt_tokens_by_source_total": {"model_name", "engine", "source"},
+    "vllm:engine_sleep_state": {"model_name", "engine", "sleep_state"},
     "http_requests_total": {"handler", "method", "status"},
     "http_request_duration_seconds_bucket": {"handler", "method", "le"},
     "process_resident_memory_bytes": set(),
@@ -172,6 +175,38 @@ def test_the_times_of_a_request_are_its_parts() -> None:
     assert shown[("vllm:request_prompt_tokens_sum",)] == 3
     assert shown[("vllm:request_generation_tokens_sum",)] == 5
     assert shown[("vllm:request_max_num_generation_tokens_sum",)] == 40
+
+
+def test_an_engine_that_answers_is_awake_and_a_dead_one_is_not() -> None:
+    metrics = Metrics("pocket")
+    key = ("vllm:engine_sleep_state", "awake")
+    assert _samples(metrics)[key] == 0
+    metrics.engine_ready(READY)
+    assert _samples(metrics)[key] == 1
+    metrics.engine_died("signal 9")
+    assert _samples(metrics)[key] == 0
+
+
+def test_prompt_tokens_are_parted_by_where_they_came_from() -> None:
+    metrics = Metrics("pocket")
+    metrics.request_started(10)
+    metrics.step(EngineStats(prefix_queries=10, prefix_hits=4), 1, [], [])
+    shown = _samples(metrics)
+    assert shown[("vllm:prompt_tokens_by_source_total", "local_compute")] == 6
+    assert shown[("vllm:prompt_tokens_by_source_total", "local_cache_hit")] == 4
+    assert shown[("vllm:prompt_tokens_by_source_total", "external_kv_transfer")] == 0
+    metrics.request_started(5)  # it waits: what it shares is not known yet
+    metrics.step(EngineStats(waiting=1, prefix_queries=10, prefix_hits=4), 0, [], [])
+    shown = _samples(metrics)
+    assert shown[("vllm:num_requests_waiting_by_reason", "capacity")] == 1
+    assert shown[("vllm:num_requests_waiting_by_reason", "deferred")] == 0
+    metrics.step(EngineStats(prefix_queries=15, prefix_hits=8), 0, [], [])
+    shown = _samples(metrics)
+    assert shown[("vllm:prompt_tokens_by_source_total", "local_cache_hit")] == 8
+    # Counters do not go back: the four that were taken for computed are made up for later.
+    assert shown[("vllm:prompt_tokens_by_source_total", "local_compute")] == 11
+    metrics.request_started(10)
+    assert _samples(metrics)[("vllm:prompt_tokens_by_source_total", "local_compute")] == 17
 
 
 def test_a_server_fault_is_counted_as_the_boards_ask_for_it() -> None:

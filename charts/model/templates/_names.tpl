@@ -29,6 +29,10 @@ so 52 is the most; what is longer is cut and ends in a hash of the whole.
 {{- end -}}
 {{- end }}
 
+{{- define "model.dashboard" -}}
+{{ include "model.name" . }}-dashboard
+{{- end }}
+
 {{- define "model.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "model.name" .) .Values.serviceAccount.name -}}

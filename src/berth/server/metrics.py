@@ -107,8 +107,32 @@ class Metrics:
 
         self._running = gauge("vllm:num_requests_running", "Sequences in the engine's batch.")
         self._waiting = gauge("vllm:num_requests_waiting", "Sequences waiting to be admitted.")
+        self._waiting_for = Gauge(
+            "vllm:num_requests_waiting_by_reason",
+            "The same by reason: nothing but room is waited for here.",
+            [*names, "reason"],
+            registry=self.registry,
+        )
+        self._waiting_for.labels(*values, "deferred").set(0)
+        self._awake = Gauge(
+            "vllm:engine_sleep_state", "1 for awake: an engine that answers never sleeps here.",
+            [*names, "sleep_state"], registry=self.registry,
+        )  # fmt: skip
+        for state in ("awake", "weights_offloaded", "discard_all"):
+            self._awake.labels(*values, state).set(0)
         self._kv_usage = gauge("vllm:kv_cache_usage_perc", "KV blocks in use; 1 is all of them.")
         self._prompt = counter("vllm:prompt_tokens", "Prompt tokens of admitted requests.")
+        sources = Counter(
+            "vllm:prompt_tokens_by_source",
+            "Prompt tokens by where their keys and values came from.",
+            [*names, "source"],
+            registry=self.registry,
+        )
+        self._computed = sources.labels(*values, "local_compute")
+        self._reused = sources.labels(*values, "local_cache_hit")
+        sources.labels(*values, "external_kv_transfer")
+        self._prompt_tokens = 0  # of all admitted requests
+        self._computed_tokens = 0  # that were counted as computed
         self._generated = counter("vllm:generation_tokens", "Output tokens.")
         self._preemptions = counter("vllm:num_preemptions", "Sequences preempted by the engine.")
         self._queries = counter("vllm:prefix_cache_queries", "Prompt tokens looked up.")
@@ -215,6 +239,7 @@ class Metrics:
     def request_started(self, prompt_tokens: int) -> None:
         """A request was admitted."""
         self._prompt.inc(prompt_tokens)
+        self._prompt_tokens += prompt_tokens
 
     def request_finished(self, record: RequestRecord) -> None:
         """It ended, in whatever way."""
@@ -263,10 +288,16 @@ class Metrics:
             self._measured.set(stats.memory_bytes)
         self._running.set(stats.running)
         self._waiting.set(stats.waiting)
+        self._waiting_for.labels(self._model_name, _ENGINE, "capacity").set(stats.waiting)
         self._kv_usage.set(stats.blocks_used / stats.blocks_total if stats.blocks_total else 0.0)
         self._preemptions.inc(stats.preemptions - last.preemptions)
         self._queries.inc(stats.prefix_queries - last.prefix_queries)
         self._hits.inc(stats.prefix_hits - last.prefix_hits)
+        self._reused.inc(stats.prefix_hits - last.prefix_hits)
+        # A prompt that waits counts as to be computed, until what it shares is found.
+        computed = max(self._prompt_tokens - stats.prefix_hits, self._computed_tokens)
+        self._computed.inc(computed - self._computed_tokens)
+        self._computed_tokens = computed
         self._generated.inc(self._new_tokens)
         for seconds in self._new_gaps:
             self._between.observe(seconds)
@@ -282,6 +313,7 @@ class Metrics:
             self._restarts.inc()
         self._had_engine = True
         self._ready = ready
+        self._awake.labels(self._model_name, _ENGINE, "awake").set(1)
         self._cache.clear()
         self._cache.labels(
             _ENGINE, str(ready.block_size), str(ready.blocks_total), ready.dtype
@@ -292,6 +324,7 @@ class Metrics:
     def engine_died(self, reason: str) -> None:
         """An engine ended unasked, or hung and was ended."""
         self._deaths.inc()
+        self._awake.labels(self._model_name, _ENGINE, "awake").set(0)
         self._engine = msgspec.structs.replace(self._engine, running=0)
 
     def fit(self) -> FitReport | None:
