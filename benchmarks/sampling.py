@@ -13,8 +13,8 @@ import time
 import click
 import torch
 
-from berth.engine.sampler import Sampler
-from berth.engine.sequence import Sequence
+from berth.engines.host.sequence import Sequence
+from berth.engines.sampling.sampler import Sampler
 from berth.kernels.ops import TorchOps, make_ops
 from berth.protocol.messages import SamplingParams
 

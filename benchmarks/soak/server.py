@@ -19,7 +19,7 @@ from berth.cli.http_client import ClientError, Target, send
 from berth.cli.load import run_async
 
 START_SECONDS = 300.0
-_MODULES = {"berth.engine": "engine", "berth.runtimes.transformers": "engine"}
+_MODULES = {"berth.engines.native": "engine", "berth.engines.transformers": "engine"}
 _SERIES = re.compile(r"^(?P<name>[\w:]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
 
 

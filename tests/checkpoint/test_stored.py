@@ -14,8 +14,8 @@ from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.folder import load_config, read_hf_json
 from berth.checkpoint.hf import from_hf
 from berth.checkpoint.stored import are_equal, stored_dtype, stored_tensors
-from berth.engine.placement import choose_dtype
-from engine.harness import Engine, random_prompt
+from berth.engines.host.device import choose_dtype
+from engines.native.harness import Engine, random_prompt
 from models.checkpoints import save_transformers
 
 

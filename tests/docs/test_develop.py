@@ -36,8 +36,8 @@ def test_every_architecture_is_held_against_transformers() -> None:
 
 
 def test_every_native_architecture_has_its_module_and_a_row_of_parity() -> None:
-    rows = (ROOT / "tests/engine/test_parity.py").read_text()
-    rows += (ROOT / "tests/engine/test_parity_falcon.py").read_text()
+    rows = (ROOT / "tests/engines/native/test_parity.py").read_text()
+    rows += (ROOT / "tests/engines/native/test_parity_falcon.py").read_text()
     for each in all_architectures():
         if each.native is not None:
             assert find_spec(f"berth.models.{each.native.module}") is not None

@@ -89,7 +89,7 @@ class Server:
 
     def _is_rank(self, entry: Path) -> bool:
         words = (entry / "cmdline").read_bytes().split(b"\0")
-        modules = {b"berth.engine", b"berth.runtimes.transformers"}
+        modules = {b"berth.engines.native", b"berth.engines.transformers"}
         if not modules & set(words) or b"torch.distributed.run" in words:
             return False
         return self._is_ours(int(entry.name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from runtimes.tiny_models import make_model
+from engines.transformers.tiny_models import make_model
 from serving.tiny_model import VOCAB, hugging_face_folder
 
 

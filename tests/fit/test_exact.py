@@ -22,7 +22,7 @@ from berth.fit.units import ELEMENT_BYTES, GIB, MIB
 from berth.models.registry import model_class
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import tensor_shapes
-from engine.harness import alone
+from engines.native.harness import alone
 from fit.shapes import LINEAR, STATE_SPACE, attention, llama, mistral_small_4, uniform
 from models.checkpoints import tiny_config, write_hf
 

@@ -13,7 +13,7 @@ from berth.fit import fit
 from berth.fit.machines import cpu_node
 from berth.fit.points import Point, load_points
 from berth.fit.units import GIB
-from engine.harness import alone
+from engines.native.harness import alone
 
 TINY = Run(
     layers=2,

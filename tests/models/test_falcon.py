@@ -22,7 +22,7 @@ from berth.models.parallel import Group, share_heads
 from berth.models.positions import alibi_slopes, position_tables
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import tensor_shapes
-from engine.harness import Engine, alone, random_prompt
+from engines.native.harness import Engine, alone, random_prompt
 from models.checkpoints import save_transformers
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from berth.models.parallel import ColumnLinear, Group, HeadShare, padded_rows, share_heads
-from engine.harness import alone
+from engines.native.harness import alone
 from models.checkpoints import tiny_config
 
 

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from berth.checkpoint.choose import engine_for
 from berth.checkpoint.folder import describe, load_config
+from berth.engines.transformers.loading import load_model
 from berth.models.weights.binding import bind, complaint, is_harmless, unwrapped
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import tensor_shapes
 from berth.models.weights.source import WeightError
 from berth.protocol.config import EngineConfig
-from berth.runtimes.transformers.loading import load_model
-from engine.harness import Engine, random_prompt
+from engines.native.harness import Engine, random_prompt
 from models.checkpoints import save_transformers, tiny_config, write_meta
 
 Tensors = dict[str, torch.Tensor]

@@ -8,7 +8,7 @@ from berth.checkpoint.hf import CLASSES
 from berth.presets.catalogue import load_presets
 from berth.presets.page import TESTED_NATIVE, TESTED_TRANSFORMERS, page
 from e2e.berth_server import ROOT
-from runtimes.tiny_models import ARCHITECTURES
+from engines.transformers.tiny_models import ARCHITECTURES
 
 
 def test_the_page_is_the_generated_one() -> None:

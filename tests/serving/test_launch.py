@@ -65,7 +65,7 @@ def wait_while(condition: Callable[[], bool]) -> None:
 
 def test_one_rank_is_started_as_it_is() -> None:
     command = engine_command(LaunchConfig(), CONFIG)
-    assert command[:4] == [sys.executable, "-m", "berth.engine", "--config"]
+    assert command[:4] == [sys.executable, "-m", "berth.engines.native", "--config"]
     assert msgspec.json.decode(command[4], type=EngineConfig) == CONFIG
 
 
@@ -74,7 +74,7 @@ def test_several_ranks_are_started_by_torchrun_on_a_free_loopback_port() -> None
     command = " ".join(engine_command(LaunchConfig(), config))
     assert "-m torch.distributed.run --nnodes 1 --node-rank 0 --nproc-per-node 2" in command
     assert "--rdzv-backend static --master-addr 127.0.0.1 --master-port " in command
-    assert "--max-restarts 0 -m berth.engine --config {" in command
+    assert "--max-restarts 0 -m berth.engines.native --config {" in command
 
 
 def test_several_nodes_share_the_ranks() -> None:
@@ -88,8 +88,8 @@ def test_several_nodes_share_the_ranks() -> None:
 
 def test_the_engine_that_is_named_is_started() -> None:
     for kind, module in (
-        ("native", "berth.engine"),
-        ("transformers", "berth.runtimes.transformers"),
+        ("native", "berth.engines.native"),
+        ("transformers", "berth.engines.transformers"),
     ):
         config = EngineConfig(model="/models/x", socket="/run/x.sock", engine=kind)
         assert engine_command(LaunchConfig(), config)[1:3] == ["-m", module]

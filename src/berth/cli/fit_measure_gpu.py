@@ -64,12 +64,12 @@ def serve(run: dict[str, Any], group: Group) -> int:
     import torch
 
     from berth.checkpoint.config import ModelConfig
-    from berth.engine.block_manager import BlockManager
-    from berth.engine.broadcast import PlanChannel
-    from berth.engine.core import Core
-    from berth.engine.link import Pulse
-    from berth.engine.runner import Runner
-    from berth.engine.scheduler import Scheduler
+    from berth.engines.host.link import Pulse
+    from berth.engines.native.block_manager import BlockManager
+    from berth.engines.native.broadcast import PlanChannel
+    from berth.engines.native.core import Core
+    from berth.engines.native.runner import Runner
+    from berth.engines.native.scheduler import Scheduler
     from berth.kernels.batch import BLOCK
     from berth.models.registry import model_class
     from berth.protocol.messages import SamplingParams, Submit

@@ -1,8 +1,8 @@
 """What a step needs besides weights and cache, at its widest moment, on one rank.
 
 The native engine's numbers follow its code line by line (models/llama.py, kernels/ops.py,
-engine/sampler.py) and change with it; tests hold them against a run. The others are estimates
-from their documented behaviour.
+engines/sampling/sampler.py) and change with it; tests hold them against a run. The others are
+estimates from their documented behaviour.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from berth.checkpoint.hf import CLASSES
 from berth.presets.catalogue import Preset, load_presets
 
 # Classes whose logits or greedy text tests hold to transformers' own, on small random models
-# (tests/engine/test_parity*.py, tests/runtimes). tests/presets/test_page.py keeps this honest.
+# (tests/engines/native/test_parity*.py, tests/engines/transformers). tests/presets/test_page.py
+# keeps this honest.
 TESTED_NATIVE = frozenset(
     {
         "FalconForCausalLM",

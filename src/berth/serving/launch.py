@@ -23,8 +23,8 @@ from berth.protocol.config import EngineConfig, EngineKind
 # sessions and process groups torchrun gave them and whoever their parent is by now.
 _MARK = "BERTH_ENGINE_GROUP"
 ENGINE_MODULES: Mapping[EngineKind, str] = {
-    "native": "berth.engine",
-    "transformers": "berth.runtimes.transformers",
+    "native": "berth.engines.native",
+    "transformers": "berth.engines.transformers",
 }
 _PF_EXITING = 4  # of the kernel's flags of a process
 _GUARD = str(Path(__file__).with_name("guard.py"))

@@ -1,1 +1,0 @@
-"""The native engine process: scheduler, block manager, sampler, runner."""

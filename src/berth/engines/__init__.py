@@ -1,0 +1,1 @@
+"""Engine processes: what hosts any of them, what chooses tokens, and the engines."""

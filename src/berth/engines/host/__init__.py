@@ -1,0 +1,1 @@
+"""What every engine process is: its main, its link to the server, its device, its sequences."""

@@ -1,0 +1,1 @@
+"""The native engine process: scheduler, block manager, runner."""
