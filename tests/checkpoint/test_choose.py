@@ -110,6 +110,12 @@ def test_what_the_native_engine_does_not_compute_goes_to_transformers_with_the_r
         ),
         (SIZES | {"architectures": ["BertModel"]}, "auto", False, "writes no text"),
         (LLAMA | {"architectures": ["LlamaForSequenceClassification"]}, "auto", False, "classifi"),
+        (
+            SIZES | {"architectures": ["UnheardForCausalLM"], "model_type": "unheard-of"},
+            "auto",
+            False,
+            r"type \(unheard-of\) that neither",
+        ),
     ],
 )
 def test_what_an_engine_cannot_run_is_refused_and_both_are_named(
@@ -124,6 +130,12 @@ def test_what_an_engine_cannot_run_is_refused_and_both_are_named(
 def test_metas_layout_is_none_for_transformers(wanted: Any, quantise: bool, tmp_path: Path) -> None:
     with pytest.raises(NoEngine, match="this folder is in Meta's"):
         engine_for(meta(tmp_path), wanted, quantise=quantise)
+
+
+def test_a_folder_that_brings_its_own_code_is_for_transformers() -> None:
+    config = {"architectures": ["OwnForCausalLM"], "model_type": "own"}
+    own = describe_hf(config | {"auto_map": {"AutoModelForCausalLM": "own.OwnForCausalLM"}})
+    assert engine_for(own).engine == "transformers"
 
 
 def test_packed_weights_are_run_if_their_package_is_installed() -> None:

@@ -14,6 +14,7 @@ from berth.checkpoint.architectures import by_native_name
 from berth.checkpoint.describe import Description
 from berth.checkpoint.errors import NoEngine
 from berth.checkpoint.quantised import complaint_of, is_installed
+from berth.checkpoint.text_types import TEXT_TYPES
 from berth.protocol.config import EngineKind
 
 Wanted = Literal["auto"] | EngineKind
@@ -63,6 +64,7 @@ def engine_for(
     if wanted == "auto" and not quantise and model.native is not None:
         return Choice("native")
     _refuse_what_is_packed(model, installed)
+    _refuse_what_transformers_does_not_know(model)
     why = None
     if wanted == "auto" and model.refusal is not None and model.quantization is None:
         why = f"the native engine does not run it: {model.refusal}"
@@ -86,6 +88,15 @@ def _refuse_what_gives_no_text(model: Description) -> None:
         raise NoEngine(
             f"the model ({model.architecture[:100]}) makes embeddings and writes no text; serve a "
             "model that does, such as one whose architecture ends in ForCausalLM"
+        )
+
+
+def _refuse_what_transformers_does_not_know(model: Description) -> None:
+    kind = model.model_type
+    if kind is not None and kind not in TEXT_TYPES and not model.remote_code:
+        raise NoEngine(
+            f"the model is of a type ({kind[:100]}) that neither the native engine nor "
+            "transformers knows; a newer Berth may"
         )
 
 

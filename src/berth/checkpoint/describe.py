@@ -35,6 +35,8 @@ class Description:
     native: ModelConfig | None  # what the native engine computes; None: it does not
     refusal: str | None = None  # why it does not, where it knows the architecture
     quantization: str | None = None  # how the weights are packed, as `quantised.method_of` has it
+    model_type: str | None = None
+    remote_code: bool = False  # it brings Python of its own, by which transformers could load it
     complaint: str | None = None  # why no engine serves it, as `purpose.complaint` says it
     stored_bytes: int | None = None  # of all tensors, where the files' headers were read
 
@@ -66,6 +68,7 @@ def describe_hf(
         refusal = unsized
     if numbers is not None and stored_bytes is not None and not numbers.quantization:
         stored_bytes = _as_loaded(stored_bytes, stored_dtype, numbers.dtype)
+    kind = fields.values.get("model_type")
     return Description(
         layout="hf",
         architecture=name,
@@ -74,6 +77,8 @@ def describe_hf(
         native=native,
         refusal=refusal,
         quantization=method_of(config),
+        model_type=kind if isinstance(kind, str) else None,
+        remote_code=bool(fields.values.get("auto_map")),
         complaint=complaint(config),
         stored_bytes=stored_bytes,
     )

@@ -11,11 +11,18 @@ from berth.checkpoint.hf_keys import dtype_of
 from berth.checkpoint.layers import Attention, Layer, Mlp, ModelNumbers
 
 # transformers' configuration classes map their own names to the first of each by attribute_map.
-_HIDDEN = ("hidden_size", "n_embd", "d_model", "n_embed", "dim", "model_dim")
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+_HIDDEN = ("hidden_size", "n_embd", "d_model", "n_embed", "dim", "model_dim", "emb_dim")
+_LAYERS = (
+    *("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    *("decoder_layers", "num_decoder_layers"),
+)
+_HEADS = (
+    *("num_attention_heads", "n_head", "n_heads", "num_heads"),
+    *("decoder_attention_heads", "num_decoder_attention_heads"),
+)
 _KV_HEADS = ("num_key_value_heads", "n_head_kv", "num_kv_heads", "multi_query_group_num")
-_INNER = ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "ffn_hidden_size")
+_INNER = ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "ffn_hidden_size", "decoder_ffn_dim")
+_VOCABULARY = ("vocab_size", "n_words")
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
@@ -26,7 +33,7 @@ def usual_sizes(name: str, fields: Fields) -> ModelNumbers | None:
         ConfigError: one of them is malformed.
     """
     inner = fields.nested("text_config") or fields
-    if not (inner.has(*_HIDDEN) and inner.has(*_LAYERS) and inner.has("vocab_size")):
+    if not (inner.has(*_HIDDEN) and inner.has(*_LAYERS) and inner.has(*_VOCABULARY)):
         return None
     hidden = inner.whole(*_HIDDEN)
     heads = inner.maybe(*_HEADS)
@@ -43,7 +50,7 @@ def usual_sizes(name: str, fields: Fields) -> ModelNumbers | None:
     return ModelNumbers(
         architecture=name,
         hidden=hidden,
-        vocab=inner.whole("vocab_size"),
+        vocab=inner.whole(*_VOCABULARY),
         layers=(layer,) * inner.whole(*_LAYERS),
         context=inner.maybe(*_CONTEXT),
         tied=True,  # so that nothing is counted which the files may not hold

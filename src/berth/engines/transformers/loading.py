@@ -212,9 +212,9 @@ def _fill_head_dim(text: Any) -> None:
 
     Qwen2's of transformers 5.23 ends in a TypeError: it takes the attribute whenever there is one.
     """
-    heads = getattr(text, "num_attention_heads", None)
-    hidden = getattr(text, "hidden_size", None)
-    if getattr(text, "head_dim", 0) is None and heads and hidden and hidden % heads == 0:
+    values = text.to_dict()  # where it differs by layer, the attribute itself may not be asked for
+    heads, hidden = values.get("num_attention_heads"), values.get("hidden_size")
+    if values.get("head_dim", 0) is None and heads and hidden and hidden % heads == 0:
         text.head_dim = hidden // heads
 
 
