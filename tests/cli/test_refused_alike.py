@@ -217,6 +217,7 @@ def test_what_the_headers_tell_is_refused_before_an_engine(folder: Path) -> None
 def test_a_file_where_a_folder_is_expected(folder: Path) -> None:
     file = folder / "model-00001-of-00002.safetensors"
     assert "is one file, not a folder of a model; name the folder" in said("serve", file)
+    assert said("fit", file) == said("check", file) == said("serve", file)
     gguf = folder / "m.gguf"
     gguf.write_bytes(b"GGUF")
     assert "GGUF" in said("serve", gguf)

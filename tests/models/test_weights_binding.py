@@ -119,11 +119,27 @@ def test_both_engines_compute_the_same_whatever_the_model_was_saved_from(
 
 
 @pytest.mark.parametrize("prefix", ["language_model.", "backbone.", "a.b.model."])
-def test_any_other_prefix_is_read_natively_if_all_tensors_have_it(
+def test_any_other_prefix_is_read_if_all_tensors_have_it(
     prefix: str, saved: Path, tmp_path: Path
 ) -> None:
-    folder = copy(saved, tmp_path / "m", put_before(prefix))
-    torch.testing.assert_close(native(folder), native(saved), rtol=0, atol=0)
+    want = transformers(saved)
+    for number, form in enumerate((put_before(prefix), lambda t: put_before(prefix)(bare(t)))):
+        folder = copy(saved, tmp_path / str(number), form)
+        torch.testing.assert_close(native(folder), want, rtol=0, atol=1e-5)
+        torch.testing.assert_close(transformers(folder), want, rtol=0, atol=1e-5)
+
+
+def test_with_and_without_the_bases_prefix_is_twice(saved: Path, tmp_path: Path) -> None:
+    """transformers would take either."""
+
+    def twice(tensors: Tensors) -> Tensors:
+        name = next(name for name in tensors if name.endswith("input_layernorm.weight"))
+        return tensors | {name.partition(".")[2]: tensors[name] * 2}
+
+    folder = copy(saved, tmp_path / "m", twice)
+    for load in (native, transformers):
+        with pytest.raises(WeightError, match="which one is meant"):
+            load(folder)
 
 
 def test_a_base_class_without_a_head_serves_if_the_head_is_tied(

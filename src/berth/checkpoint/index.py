@@ -71,7 +71,12 @@ def weight_map(folder: Path) -> dict[str, str]:
     Raises:
         ConfigError: it is none, or leads out of the folder.
     """
-    where = read_json(folder / INDEX).get("weight_map")
+    return named_files(read_json(folder / INDEX))
+
+
+def named_files(index: object) -> dict[str, str]:
+    """The file of each tensor that the content of an index names. Raises ConfigError."""
+    where = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(where, dict) or not where:
         raise ConfigError(f"{INDEX}: weight_map must be an object of tensors and their files")
     return {name: _inside(name, file) for name, file in where.items()}

@@ -20,6 +20,7 @@ from berth.checkpoint.describe import Description, describe_hf
 from berth.checkpoint.errors import CheckpointError, ConfigError
 from berth.checkpoint.folder import describe, with_dtype
 from berth.checkpoint.headers import LENGTH_BYTES, StoredTensor, header_length, parse_header
+from berth.checkpoint.index import named_files
 from berth.checkpoint.numbers import ModelNumbers
 from berth.checkpoint.stored import most_bytes
 from berth.fit.published import measured_bytes
@@ -57,7 +58,7 @@ def open_model(name: str, revision: str | None = None) -> Model:
     Raises:
         ModelError: none of them, or what it means cannot be read.
     """
-    if Path(name).is_dir():
+    if Path(name).is_dir() or Path(name).is_file():  # of a file says what it is no folder of
         return from_folder(Path(name))
     try:
         presets = load_presets()
@@ -181,7 +182,7 @@ class _Repository:
         """Names of its safetensors files; none where it has only other formats."""
         index = self._fetch("model.safetensors.index.json", None)
         if index is not None:
-            return sorted(set(json.loads(index)["weight_map"].values()))
+            return sorted(set(named_files(json.loads(index)).values()))
         start = self._fetch("model.safetensors", range(LENGTH_BYTES))
         return [] if start is None else ["model.safetensors"]
 

@@ -17,7 +17,10 @@ from safetensors import SafetensorError
 from transformers.utils import import_utils
 from transformers.utils import logging as transformers_logging
 
+from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.fields import read_json
+from berth.checkpoint.folder import load_hf_config
 from berth.checkpoint.index import INDEX, SINGLE
 from berth.checkpoint.layout import folder_layout
 from berth.engines.host.device import choose_device, choose_dtype
@@ -87,7 +90,7 @@ def load_model(
     given = {k: value for k, value in settings.items() if value is not None}
     files = open_weight_files(folder)
     where = {name: file.path.name for file in files for name in file.entries}
-    if mapping := renames(where):
+    if mapping := renames(where, _known(folder)):
         given["key_mapping"] = mapping
     total = sum(file.path.stat().st_size for file in files)
 
@@ -102,6 +105,14 @@ def load_model(
     no_defaults: Callable[[], object] = transformers.GenerationConfig
     model.generation_config = no_defaults()
     return model.eval()
+
+
+def _known(folder: Path) -> ModelConfig | None:
+    """The model, if the native engine knows it too."""
+    try:
+        return load_hf_config(folder)
+    except ConfigError:
+        return None
 
 
 def _read(folder: Path, files: Sequence[TensorFile], settings: dict[str, Any]) -> Any:

@@ -91,17 +91,18 @@ def _readings(name: str, base: str, prefix: str) -> Iterable[str]:
     if prefix and name.startswith(prefix):
         yield base + name.removeprefix(prefix)
         yield name.removeprefix(prefix)
-    around = prefix.removesuffix(base)
+    around = prefix.removesuffix(base) if f".{prefix}".endswith(f".{base}") else prefix
     if around and name.startswith(around):
         yield name.removeprefix(around)
 
 
-def renames(where: Mapping[str, str]) -> dict[str, str]:
+def renames(where: Mapping[str, str], config: ModelConfig | None = None) -> dict[str, str]:
     """Patterns and what to put in their place, for transformers' `key_mapping`: together they
-    unwrap the stored names. Empty if no name has a wrapper.
+    unwrap the stored names. Empty if transformers reads them as they are.
 
     Args:
         where: the file of each stored tensor.
+        config: the model, if the native engine knows it: then any prefix that all share goes too.
 
     Raises:
         WeightError: two names are one without their wrappers.
@@ -118,7 +119,28 @@ def renames(where: Mapping[str, str]) -> dict[str, str]:
             parts |= _WRAPPERS.intersection(stored.split("."))
             in_front = in_front or _FRONT.match(stored) is not None or stored[0] == "_"
     found = {rf"(?<![^.]){part}\.": "" for part in sorted(parts)}
-    return found | ({rf"^{_FRONT.pattern}": ""} if in_front else {})
+    if in_front:
+        found[rf"^{_FRONT.pattern}"] = ""
+    if config is not None and (front := _foreign_front(bind(where, config), config)):
+        found[f"^{front}"] = ""
+    return found
+
+
+def _foreign_front(names: Mapping[str, str], config: ModelConfig) -> str:
+    """A pattern of what stands before all of the model's tensors, if that is not transformers' own
+    prefix; empty if nothing does."""
+    base = embedding_name(config).partition(".")[0] + "."
+    fronts = set()
+    for own, stored in names.items():
+        plain = unwrapped(stored)
+        end = own if f".{plain}".endswith(f".{own}") else own.removeprefix(base)
+        fronts.add(plain.removesuffix(end))
+    fronts -= {"", base}
+    shortest = min(fronts, key=len, default="")
+    if not fronts <= {shortest, shortest + base}:
+        return ""
+    # With or without the base's prefix behind it, which transformers reads alike.
+    return re.escape(shortest) + (f"(?:{re.escape(base)})?" if len(fronts) > 1 else "")
 
 
 def clash(name: str, other: str, own: str, file: str, other_file: str | None = None) -> WeightError:
