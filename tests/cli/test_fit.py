@@ -149,3 +149,12 @@ def test_idle_gpus_are_drawn_as_idle() -> None:
 
 def test_the_built_in_model_fits_nearly_anywhere() -> None:
     assert run("pocket", "--ram", "1").exit_code == 0
+
+
+def test_a_model_that_no_engine_serves_is_weighed_and_does_not_pass() -> None:
+    done = run("deepseek-v3-0324", "--sku", "p5en.48xlarge")
+    assert done.exit_code == 1
+    assert done.output.startswith("Berth has no engine for deepseek-v3-0324. What vllm would take:")
+    assert "note: no engine of Berth runs it: " in done.output
+    asked = run("deepseek-v3-0324", "--sku", "p5en.48xlarge", "--engine", "vllm")
+    assert asked.output.startswith("deepseek-v3-0324 ")

@@ -76,11 +76,15 @@ def fit(
         verdict = ask(request)
     except (ModelError, FitInputError, UnknownMachine) as error:
         raise click.UsageError(str(error), ctx) from error
+    unserved = found.engine == "none" and options["engine"] is None
     if as_json:
         click.echo(json.dumps(verdict.to_dict() | {"model_notes": list(found.notes)}, indent=2))
     else:
+        if unserved:
+            engine = request.engine
+            click.echo(f"Berth has no engine for {found.name}. What {engine} would take:")
         _show(verdict, found)
-    ctx.exit(0 if verdict.accepted else DOES_NOT_FIT)
+    ctx.exit(0 if verdict.accepted and not unserved else DOES_NOT_FIT)
 
 
 def request_for(model: Model, machine: Machine, options: dict[str, Any]) -> FitRequest:
