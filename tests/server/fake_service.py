@@ -136,6 +136,7 @@ class FakeService:
     created = 1_700_000_000
     max_model_len = 4096
     vocab_size = _VOCABULARY
+    generates = True
 
     def __init__(self, reply: Callable[[str], str] = lambda _: REPLY) -> None:
         self.reply = reply

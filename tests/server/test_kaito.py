@@ -16,6 +16,14 @@ PARIS = {"role": "user", "content": "What is the capital of France?"}
 UNSAFE = "Error: special tags are not allowed as part of the prompt."
 
 
+@pytest.mark.parametrize("stop", ["", [], None])
+def test_an_empty_stop_is_none(client: AppClient, service: FakeService, stop: object) -> None:
+    body = {"prompts": ["x"], "parameters": {"stop": stop}}
+    assert client.post("/generate", body).status == 200
+    assert client.post("/chat", {"prompt": "x", "stop": stop}).status == 200
+    assert [generation.options.stop for generation in service.generations] == [(), ()]
+
+
 def test_root_says_that_the_server_runs(client: AppClient) -> None:
     reply = client.get("/")
     assert (reply.status, reply.body) == (200, b'["Server is running",200]')

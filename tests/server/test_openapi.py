@@ -82,6 +82,24 @@ def test_a_served_page_states_what_its_own_model_and_settings_allow() -> None:
     assert not any(keys.fullmatch(key) for key in ("", "-1", "01", "1.0", "x"))
 
 
+def test_what_only_generate_does_is_stated_as_left_out_where_there_is_none() -> None:
+    service = FakeService()
+    fields = {}
+    for there in (True, False):
+        service.generates = there
+        with AppClient(service) as client:
+            schemas = client.get("/openapi.json").json()["components"]["schemas"]
+        fields[there] = schemas["FalconRequest"]["properties"]
+    stated = {name for name, field in fields[False].items() if field != fields[True][name]}
+    assert stated == {
+        "num_beams", "num_beam_groups", "typical_p", "no_repeat_ngram_size",
+        "encoder_no_repeat_ngram_size", "bad_words_ids", "forced_bos_token_id",
+        "forced_eos_token_id", "remove_invalid_values",
+    }  # fmt: skip
+    assert fields[False]["num_beams"]["enum"] == [1, None]
+    assert fields[False]["forced_eos_token_id"]["enum"] == [None]
+
+
 def test_a_page_behind_keys_tells_nothing_of_the_model() -> None:
     with AppClient(FakeService(), ServerSettings(api_keys=("k",))) as client:
         served = client.get("/openapi.json").json()

@@ -103,6 +103,11 @@ def test_the_ends_of_a_range_belong_to_it(field: str, value: Any) -> None:
     assert isinstance(params(**{field: value}), SamplingParams)
 
 
+def test_where_max_tokens_is_cut_to_the_context_so_is_min_tokens() -> None:
+    cut = params(max_tokens=10**6, min_tokens=10**5, clip_max_tokens=True)
+    assert cut.min_tokens == cut.max_tokens < 10**5
+
+
 def test_kaitos_temperature_has_no_upper_end_but_is_finite() -> None:
     assert params(temperature=5.5, max_temperature=math.inf).temperature == 5.5
     for value in (math.inf, math.nan, HUGE):

@@ -10,19 +10,18 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from berth.protocol.messages import FinishReason
 from berth.server.connection import Chunks, chunks_of
 from berth.server.context import RequestContext, Server, context_of
 from berth.server.dialect import dialect_of
 from berth.server.errors import ClientGone, row_of
 from berth.server.logs import log_failure
-from berth.serving.errors import EngineFailed, TimedOut, Unavailable
+from berth.serving.errors import TimedOut, Unavailable
 from berth.serving.request import Answer, Options, Piece
 from berth.serving.service import Generation, Service
 
@@ -55,7 +54,7 @@ async def answers(
     Raises:
         ClientGone: the client hung up first.
         TimedOut: `request_timeout_seconds` passed first.
-        EngineFailed, Unavailable: a generation ended without an answer.
+        EngineFailed, Unavailable: a generation failed, or ended without an answer.
     """
     context = context_of(request.scope)
 
@@ -202,8 +201,8 @@ class Pump:
     What comes while a slow client is being written to leaves in one batch. Nothing here is a task:
     an engine's step adds to a list, and wakes the one who waits, or hands it to him at once.
 
-    `next` raises, after the pieces before it, what a generation raises; EngineFailed or
-    Unavailable where one ends without an answer.
+    `next` raises, after the pieces before it, what a generation raises; Unavailable where one
+    ends without an answer.
     """
 
     def __init__(self, generations: Sequence[Generation]) -> None:
@@ -275,8 +274,8 @@ class Pump:
     def _note(self, index: int, piece: Piece) -> None:
         self._counts[index] = piece.tokens
         if piece.finish_reason is not None:
-            if piece.finish_reason in ("cancelled", "error"):
-                _unanswered(piece.finish_reason)
+            if piece.finish_reason == "cancelled":
+                raise _cancelled()
             self._open -= 1
 
     def close(self) -> None:
@@ -286,16 +285,14 @@ class Pump:
 
 
 def _complete(answer: Answer) -> Answer:
-    if answer.finish_reason in ("cancelled", "error"):
-        _unanswered(answer.finish_reason)
+    if answer.finish_reason == "cancelled":
+        raise _cancelled()
     return answer
 
 
-def _unanswered(reason: FinishReason) -> NoReturn:
-    """A generation ended without its answer, and nobody on this side asked for that."""
-    if reason == "cancelled":
-        raise Unavailable("The server stopped before the answer was complete.", retry_after=5)
-    raise EngineFailed("The engine ended the request without an answer.")
+def _cancelled() -> Unavailable:
+    """A generation ended without its answer, and nothing on this side asked for that."""
+    return Unavailable("The server stopped before the answer was complete.", retry_after=5)
 
 
 def _cancel(generations: Sequence[Generation]) -> None:

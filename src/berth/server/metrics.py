@@ -23,7 +23,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from berth.protocol.messages import EngineStats, FinishReason, Ready
+from berth.protocol.messages import EngineStats, Ready
 from berth.serving.observer import RequestRecord
 
 # vLLM's bucket bounds, in seconds, so that its recording rules and dashboards fit.
@@ -41,7 +41,7 @@ _MOST_GAPS = 512  # that wait to be counted, where nobody asks for metrics
 
 _ENGINE = "0"  # vLLM numbers its engines; one serves a model here
 
-_REASONS: tuple[FinishReason, ...] = ("stop", "length", "cancelled", "error")
+_REASONS = ("stop", "length", "cancelled", "error")  # the last: a request that raised an error
 # What vLLM calls our "cancelled".
 _REASON_LABELS = {"cancelled": "abort"}
 

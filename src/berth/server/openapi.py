@@ -20,6 +20,7 @@ class _NoModel:
     created = 0
     max_model_len = 0
     vocab_size = 0
+    generates = True
 
     def health(self) -> Health:
         return Health(state="starting", detail="No model is served.", ready=False)

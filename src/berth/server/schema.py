@@ -31,6 +31,7 @@ class Limits:
     context: int = 0  # tokens of prompt and output together
     vocabulary: int = 0  # tokens that there are
     names: tuple[str, ...] = ()  # of the served model
+    generate: bool = True  # whether Hugging Face's generate is there
 
 
 def stated(**keywords: Any) -> msgspec.Meta:
@@ -51,31 +52,36 @@ def number(low: float | None = None, high: float | None = None, *, above: bool =
     return {**least, "maximum": sys.float_info.max if high is None else high}
 
 
-_BOUNDS: dict[str, Callable[[Limits], Schema]] = {
-    "choices": lambda limits: {"maximum": limits.choices},
-    "prompts": lambda limits: {"maxItems": limits.prompts},
+_Bound = Callable[[Limits, Schema], Schema]
+_BOUNDS: dict[str, _Bound] = {
+    "choices": lambda limits, _: {"maximum": limits.choices},
+    "prompts": lambda limits, _: {"maxItems": limits.prompts},
     # A token id, an output's length beside a prompt of one token, and lists that hold tokens.
-    "token": lambda limits: {"maximum": limits.vocabulary - 1} if limits.vocabulary else {},
-    "room": lambda limits: {"maximum": limits.context - 1} if limits.context else {},
-    "context": lambda limits: {"maxItems": limits.context} if limits.context else {},
-    "prompt": lambda limits: {"maxItems": limits.context - 1} if limits.context else {},
-    "vocabulary": lambda limits: {"maxItems": limits.vocabulary} if limits.vocabulary else {},
-    "token_keys": lambda limits: {"propertyNames": {"pattern": _token_keys(limits.vocabulary)}},
-    "names": lambda limits: {"enum": [*limits.names, "", None]} if limits.names else {},
+    "token": lambda limits, _: {"maximum": limits.vocabulary - 1} if limits.vocabulary else {},
+    "room": lambda limits, _: {"maximum": limits.context - 1} if limits.context else {},
+    "context": lambda limits, _: {"maxItems": limits.context} if limits.context else {},
+    "prompt": lambda limits, _: {"maxItems": limits.context - 1} if limits.context else {},
+    "vocabulary": lambda limits, _: {"maxItems": limits.vocabulary} if limits.vocabulary else {},
+    "token_keys": lambda limits, _: {"propertyNames": {"pattern": _token_keys(limits.vocabulary)}},
+    "names": lambda limits, _: {"enum": [*limits.names, "", None]} if limits.names else {},
+    # What only generate does, where it is not there: the default, or null.
+    "generate": lambda limits, own: {} if limits.generate else _left_at(own["default"]),
 }
 
 
 def resolved(schema: Any, limits: Limits) -> Any:
     """The schema with what was stated in its place, and every bound filled in that is known."""
     if isinstance(schema, Mapping):
-        marks = (_STATED, _BOUND)
-        own = {key: resolved(value, limits) for key, value in schema.items() if key not in marks}
-        if _STATED in schema:
-            own |= resolved(schema[_STATED], limits)
-        return {**own, **_BOUNDS[schema[_BOUND]](limits)} if _BOUND in schema else own
+        told = {**schema, **schema.get(_STATED, {})}
+        own = {key: resolved(told[key], limits) for key in told if key not in (_STATED, _BOUND)}
+        return {**own, **_BOUNDS[told[_BOUND]](limits, own)} if _BOUND in told else own
     if isinstance(schema, list | tuple):
         return [resolved(item, limits) for item in schema]
     return schema
+
+
+def _left_at(default: object) -> Schema:
+    return {"enum": [None] if default is None else [default, None]}
 
 
 def _token_keys(vocabulary: int) -> str:

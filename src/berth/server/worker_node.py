@@ -12,10 +12,10 @@ from berth.server.lifecycle import Lifecycle
 from berth.server.run import ModelFailed, serve
 from berth.server.settings import ServerSettings
 from berth.serving.open_model import ServingConfig
-from berth.serving.service import Health
+from berth.serving.service import EngineState, Health
 from berth.serving.supervisor import EngineSupervisor, engine_health
 
-_DETAILS = {
+_DETAILS: dict[EngineState, str] = {
     "starting": "This node's ranks are starting.",
     "loading": "This node's ranks are loading their share of the weights.",
     "ready": "This node's ranks work.",

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from berth.protocol.messages import Delta, FinishReason, GenerateParams, SamplingParams
+from berth.protocol.messages import Delta, GenerateParams, SamplingParams
+from berth.protocol.messages import FinishReason as EngineReason
 from berth.serving.errors import EngineFailed, InvalidRequest, ServingError
 from berth.serving.output import OutputText
-from berth.serving.request import Answer, Piece
+from berth.serving.request import Answer, FinishReason, Piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +78,7 @@ class ModelGeneration:
     def receive(self, delta: Delta) -> None:
         """Take in what one step gave."""
         if delta.index:
-            self._others[delta.index - 1].feed(delta.tokens, delta.finish_reason)
+            self._others[delta.index - 1].feed(delta.tokens, _told(delta.finish_reason))
             return
         if self._echo:
             self._echo = False
@@ -91,7 +92,7 @@ class ModelGeneration:
         if self._output_hidden:
             self._output.feed((), "length")
         else:
-            self._output.feed(delta.tokens, delta.finish_reason, delta.logprobs)
+            self._output.feed(delta.tokens, _told(delta.finish_reason), delta.logprobs)
         if self._output.finish_reason is not None:
             self._end()
         elif self._listener is not None:
@@ -192,3 +193,8 @@ class ModelGeneration:
             cached_tokens=self.cached_tokens,
             logprobs=scores,
         )
+
+
+def _told(reason: EngineReason | None) -> FinishReason | None:
+    """The engine's reason as clients may be told; an error is raised where an answer ends in it."""
+    return "cancelled" if reason == "error" else reason

@@ -21,7 +21,7 @@ from berth.serving.observer import NullObserver, Observer, RequestRecord
 from berth.serving.open_model import ServingConfig
 from berth.serving.output import OutputText
 from berth.serving.request import PLAINLY, ChatOptions, Message, Options
-from berth.serving.service import Health
+from berth.serving.service import Health, State
 from berth.serving.supervisor import EngineSupervisor, engine_health
 from berth.serving.validate import check_prompt, check_text, sampling_params
 
@@ -29,7 +29,7 @@ log = logging.getLogger("berth.serving")
 
 _RECENT = 64  # finished requests from which the pace is estimated
 _MAX_RETRY_AFTER = 60.0
-_DETAILS = {
+_DETAILS: dict[State, str] = {
     "starting": "The engine is starting.",
     "loading": "The engine is loading the model's weights.",
     "ready": "The engine answers.",
@@ -89,7 +89,7 @@ class ModelService:
 
     def health(self) -> Health:
         self._supervisor.look()
-        state = "draining" if self._draining else self._supervisor.state
+        state: State = "draining" if self._draining else self._supervisor.state
         return engine_health(self._supervisor, state, _DETAILS[state])
 
     @property
@@ -107,6 +107,11 @@ class ModelService:
     def vocab_size(self) -> int:
         """See `Service`."""
         return 0 if self._ready is None else self._ready.vocab_size
+
+    @property
+    def generates(self) -> bool:
+        """See `Service`."""
+        return self._ready is not None and self._ready.generates
 
     @property
     def template_variables(self) -> frozenset[str]:

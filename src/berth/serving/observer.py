@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from berth.protocol.messages import EngineStats, FinishReason, Ready
+from berth.protocol.messages import EngineStats, Ready
+from berth.serving.request import FinishReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

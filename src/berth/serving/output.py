@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from berth.protocol.messages import FinishReason, TokenLogprob
-from berth.serving.request import TokenText
+from berth.protocol.messages import TokenLogprob
+from berth.serving.request import FinishReason, TokenText
 from berth.serving.stop import StopMatcher
 from berth.tokenizer.base import Tokenizer
 

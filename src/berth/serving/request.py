@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from berth.protocol.messages import FinishReason, GenerateParams, TokenLogprob
+from berth.protocol.messages import GenerateParams, TokenLogprob
+
+# Why an answer ended, as clients may be told; the engine's own reasons are the protocol's. What an
+# engine calls "error" is raised and ends no answer; "cancelled" answers are given up.
+FinishReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from berth.serving.request import PLAINLY, Answer, ChatOptions, Message, Options, Piece
+
+EngineState = Literal["starting", "loading", "ready", "restarting", "failed"]
+State = EngineState | Literal["draining"]
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """The service's state. Ready is true only while an engine answers and we are not draining."""
 
-    state: str  # "starting" | "loading" | "ready" | "restarting" | "draining" | "failed"
+    state: State
     detail: str  # a sentence
     ready: bool
     load_fraction: float | None = None
@@ -74,6 +77,11 @@ class Service(Protocol):
     def health(self) -> Health: ...
     def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> list[int]:
         """Token ids of the dialog in the model's chat template. Raises InvalidRequest."""
+        ...
+
+    @property
+    def generates(self) -> bool:
+        """Whether requests with GenerateParams are served; `prepare` waits for what they need."""
         ...
 
     @property

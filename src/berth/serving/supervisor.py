@@ -18,7 +18,7 @@ from berth.protocol.config import EngineConfig
 from berth.protocol.messages import Shutdown, ToEngine
 from berth.serving.engine_life import EngineEvents, EngineLife
 from berth.serving.launch import LaunchConfig
-from berth.serving.service import Health
+from berth.serving.service import EngineState, Health, State
 
 log = logging.getLogger("berth.serving.supervisor")
 
@@ -48,7 +48,7 @@ class EngineSupervisor:
         return self._deaths
 
     @property
-    def state(self) -> str:
+    def state(self) -> EngineState:
         """One of "starting", "loading", "ready", "restarting" and "failed"."""
         if self._failed.is_set():
             return "failed"
@@ -174,7 +174,7 @@ class EngineSupervisor:
         await asyncio.sleep(pause)
 
 
-def engine_health(supervisor: EngineSupervisor, state: str, detail: str) -> Health:
+def engine_health(supervisor: EngineSupervisor, state: State, detail: str) -> Health:
     """The engine's state, and while it is away, why. `detail` is the state's sentence."""
     if reason := supervisor.last_reason:
         if state in ("starting", "loading"):  # and it has ended before it was ever ready

@@ -68,6 +68,11 @@ class TwoEngines:
         return self._native.vocab_size
 
     @property
+    def generates(self) -> bool:
+        """See `Service`. The second engine does, started or not."""
+        return True
+
+    @property
     def template_variables(self) -> frozenset[str]:
         return self._native.template_variables
 

@@ -114,7 +114,10 @@ def sampling_params(
             "bad_words",
         )
     max_tokens = _max_tokens(options, prompt_tokens, max_model_len)
-    if options.min_tokens > max_tokens:
+    min_tokens = options.min_tokens
+    if options.clip_max_tokens:
+        min_tokens = min(min_tokens, max_tokens)
+    if min_tokens > max_tokens:
         raise InvalidRequest(
             f"min_tokens is {options.min_tokens}; it should be at most max_tokens ({max_tokens})",
             "min_tokens",
@@ -135,7 +138,7 @@ def sampling_params(
         logit_bias={token: float(bias) for token, bias in options.logit_bias.items()},
         seed=secrets.randbits(_SEED_BITS) if options.seed is None else options.seed % _INT64,
         stop_token_ids=tuple(sorted(stop_token_ids)),
-        min_tokens=options.min_tokens,
+        min_tokens=min_tokens,
         allowed_token_ids=tuple(sorted(set(options.allowed_token_ids))),
         bad_words=tuple(tuple(ids) for ids in bad_words),
         logprobs=options.logprobs,

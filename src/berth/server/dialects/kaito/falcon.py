@@ -27,6 +27,11 @@ def _said(text: str) -> msgspec.Meta:
     return msgspec.Meta(description=text)
 
 
+def _generates(text: str) -> msgspec.Meta:
+    """Of what only Hugging Face's generate does."""
+    return stated(description=text, **bound("generate"))
+
+
 _Count = Annotated[int, msgspec.Meta(ge=0, le=INT32)]
 _Some = Annotated[int, msgspec.Meta(ge=1, le=INT32)]
 _Token = Annotated[_Count, stated(**bound("token"))]
@@ -44,8 +49,10 @@ class FalconRequest(msgspec.Struct, frozen=True, kw_only=True):
     min_length: Annotated[_Count | None, _said("tokens of prompt and output together")] = 0
     do_sample: Annotated[bool | None, _said("false: always the most probable token")] = True
     early_stopping: Annotated[bool | Literal["never"] | None, _said("of beams")] = False
-    num_beams: Annotated[_Some, stated(maximum=MAX_BEAMS)] | None = 1
-    num_beam_groups: Annotated[_Some | None, _said("divides num_beams")] = 1
+    num_beams: Annotated[
+        Annotated[_Some, stated(maximum=MAX_BEAMS)] | None, _generates("1: no beam search")
+    ] = 1
+    num_beam_groups: Annotated[_Some | None, _generates("divides num_beams")] = 1
     diversity_penalty: Annotated[
         Annotated[float, stated(**number())] | None, _said("above 0 between groups of beams")
     ] = 0.0
@@ -54,20 +61,20 @@ class FalconRequest(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1.0
     top_k: Annotated[_Count | None, _said("0 keeps all")] = 10
     top_p: _Share | None = 1.0
-    typical_p: _Share | None = 1.0
+    typical_p: Annotated[_Share | None, _generates("1 keeps all")] = 1.0
     repetition_penalty: Annotated[
         float, msgspec.Meta(gt=0), stated(**number(0, above=True))
     ] | None = 1.0  # fmt: skip
     length_penalty: Annotated[
         Annotated[float, stated(**number(-100, 100))] | None, _said("of beams")
     ] = 1.0
-    no_repeat_ngram_size: Annotated[_Count | None, _said("0 is off")] = 0
+    no_repeat_ngram_size: Annotated[_Count | None, _generates("0 is off")] = 0
     encoder_no_repeat_ngram_size: Annotated[
-        _Count | None, _said("n-grams of the prompt that the output may not repeat; 0 is off")
+        _Count | None, _generates("n-grams of the prompt that the output may not repeat; 0 is off")
     ] = 0
     bad_words_ids: Annotated[
         Annotated[list[_Token | _Words], stated(maxItems=MAX_BAD_WORDS)] | None,
-        _said("token ids, or lists of token ids, that may not come"),
+        _generates("token ids, or lists of token ids, that may not come"),
     ] = None
     num_return_sequences: Annotated[_Some, stated(**bound("choices"))] | None = 1
     output_scores: Annotated[bool | None, _said("accepted, without effect")] = False
@@ -81,11 +88,11 @@ class FalconRequest(msgspec.Struct, frozen=True, kw_only=True):
         _said("what ends the output; null: the model's own"),
     ] = None
     forced_bos_token_id: Annotated[
-        _Token | None, _said("the second token of all, after a prompt of one")
+        _Token | None, _generates("the second token of all, after a prompt of one")
     ] = None
-    forced_eos_token_id: Annotated[_Token | None, _said("the token at max_length")] = None
+    forced_eos_token_id: Annotated[_Token | None, _generates("the token at max_length")] = None
     remove_invalid_values: Annotated[
-        bool | None, _said("go on where the model computes no numbers")
+        bool | None, _generates("go on where the model computes no numbers")
     ] = None
     # Berth's own.
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None

@@ -8,10 +8,11 @@ from typing import Literal
 
 import msgspec
 
-from berth.protocol.messages import FinishReason
 from berth.server.reply import encode
 from berth.serving.request import Answer, TokenText
 
+# OpenAI's reasons that an answer of ours can end for.
+FinishReason = Literal["stop", "length"]
 _NO_CHANCE = -9999.0  # JSON has no -Infinity; vLLM writes this too
 
 
@@ -212,7 +213,7 @@ def chat_choices(answers: Sequence[Answer], logprobs: bool) -> list[ChatChoice]:
         ChatChoice(
             index,
             AssistantMessage(answer.text),
-            answer.finish_reason,
+            _reason_of(answer),
             ChatLogprobs(chat_logprobs(answer.logprobs)) if logprobs else None,
         )
         for index, answer in enumerate(answers)
@@ -225,7 +226,7 @@ def completion_choices(answers: Sequence[Answer], logprobs: bool) -> list[Comple
         CompletionChoice(
             index,
             answer.text,
-            answer.finish_reason,
+            _reason_of(answer),
             completion_logprobs(answer.logprobs, 0) if logprobs else None,
         )
         for index, answer in enumerate(answers)
@@ -265,6 +266,11 @@ def completion_logprobs(tokens: Sequence[TokenText], offset: int) -> CompletionL
         top.setdefault(token.text, _finite(token.logprob.logprob))
         rendered.top_logprobs.append(top)
     return rendered
+
+
+def _reason_of(answer: Answer) -> FinishReason:
+    assert answer.finish_reason != "cancelled"  # which is an error, and is rendered as one
+    return answer.finish_reason
 
 
 def _finite(logprob: float) -> float:
