@@ -206,3 +206,16 @@ def test_nothing_is_left_of_a_folders_own_generation_defaults(tmp_path: Any) -> 
     assert Engine(loaded).run(PROMPTS[0]) == generate_alone(make_model("gpt2"), PROMPTS[0], 12)
     assert loaded.generation_config.repetition_penalty in (None, 1.0)
     assert EOS < VOCAB
+
+
+def test_the_wait_for_the_first_step_is_told_with_the_first_token_and_never_again(
+    model: Any,
+) -> None:
+    engine = Engine(model, max_num_seqs=1)
+    first, second = engine.submit(PROMPTS[0], max_tokens=4), engine.submit(PROMPTS[1])
+    engine.drain()
+    waits = [[delta.waited for delta in engine.deltas[request]] for request in (first, second)]
+    for mine in waits:
+        assert mine[0] is not None
+        assert set(mine[1:]) == {None}
+    assert (waits[1][0] or 0.0) > (waits[0][0] or 0.0)  # one sequence at a time

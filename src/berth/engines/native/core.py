@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 import msgspec
 import torch
 
+from berth.engines.host.answers import Answers
 from berth.engines.host.link import Pulse
-from berth.engines.host.sequence import Sequence, Unschedulable
+from berth.engines.host.sequence import Sequence
 from berth.engines.native.broadcast import PlanChannel
 from berth.engines.native.plan import StepPlan
 from berth.engines.native.runner import Runner
 from berth.engines.native.scheduler import Scheduler
-from berth.engines.sampling.sampler import BAD_LOGITS, Sampler, failed, token_logprob
-from berth.protocol.messages import Delta, StepReport, Submit, TokenLogprob
+from berth.engines.sampling.sampler import BAD_LOGITS, Sampler
+from berth.protocol.messages import Delta, EngineStats, StepReport, Submit, TokenLogprob
 
 _MEASURE_EVERY = 64  # steps between two looks at the memory
 
@@ -57,32 +58,27 @@ class Core:
         self._memory = memory
         self._memory_bytes = 0
         self._until_measured = 0  # steps
-        # Logprobs of prompt tokens so far, of the few requests that asked for them.
-        self._prompt_logprobs: dict[int, list[TokenLogprob | None]] = {}
-        self._arrived: dict[int, float] = {}  # when each request came, until it is begun
-        self._waited: dict[int, float] = {}  # seconds, until its first token is reported
+        self._answers = Answers()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether step() would compute anything."""
+        return self.scheduler.has_work
+
+    def stats(self, seconds: float = 0.0, tokens: int = 0) -> EngineStats:
+        """Gauges and counters as they are now; `seconds` and `tokens` are a step's, if one was."""
+        stats = self.scheduler.stats(seconds, tokens)
+        return msgspec.structs.replace(stats, memory_bytes=self._memory_bytes)
 
     def submit(self, message: Submit) -> StepReport | None:
         """Queue a request. Returns the report of its end where it can or need not run."""
-        sequence = Sequence(message.request_id, message.prompt, message.params, message.emitted)
-        try:
-            reason = self.scheduler.add(sequence)
-        except ValueError as error:  # Unschedulable, or an id that is here already
-            refused = isinstance(error, Unschedulable)
-            delta = Delta(message.request_id, [], "error", error=str(error), refused=refused)
-        else:
-            if reason is None:
-                self._arrived[message.request_id] = time.perf_counter()
-                return None
-            delta = Delta(message.request_id, [], reason)
-        return StepReport([delta], self.scheduler.stats())
+        delta = self._answers.enter(message, self.scheduler.add)
+        return None if delta is None else StepReport([delta], self.stats())
 
     def cancel(self, request_ids: list[int]) -> None:
         """Forget requests; their blocks are free on return."""
         self.scheduler.cancel(request_ids)
-        for request_id in request_ids:
-            for kept in (self._prompt_logprobs, self._arrived, self._waited):
-                kept.pop(request_id, None)
+        self._answers.forget(request_ids)
 
     def step(self) -> StepReport | None:
         """Compute one step. None where it emitted nothing (a chunk of a prompt) or had no work."""
@@ -93,9 +89,7 @@ class Core:
         self.pulse.busy = True
         for request_id in self.scheduler.take_entered():
             self.pulse.begun.mark(request_id)
-            arrived = self._arrived.pop(request_id, None)
-            if arrived is not None:  # not again after a preemption
-                self._waited[request_id] = began - arrived
+            self._answers.began(request_id)
         self.channel.send(plan)
         logits = self.runner.run(plan, self.pulse.beat)
         deltas = self._advance(plan, self._sample(plan, logits))
@@ -105,8 +99,7 @@ class Core:
         if self._until_measured == 0:
             self._memory_bytes = self._memory()
         self._until_measured = (self._until_measured + 1) % _MEASURE_EVERY
-        stats = self.scheduler.stats(time.perf_counter() - began, len(plan.tokens))
-        return StepReport(deltas, msgspec.structs.replace(stats, memory_bytes=self._memory_bytes))
+        return StepReport(deltas, self.stats(time.perf_counter() - began, len(plan.tokens)))
 
     @torch.inference_mode()
     def _sample(self, plan: StepPlan, logits: torch.Tensor) -> list[_Choice]:
@@ -147,21 +140,10 @@ class Core:
             drafts = plan.drafts[entry]
             if plan.logits[entry] > 1 + drafts or (plan.logits[entry] and entry not in samples):
                 first = plan.starts[entry] + plan.counts[entry] - plan.logits[entry]
-                self._score(sequence, logits[end - plan.logits[entry] : end], first)
+                self._answers.score(sequence, logits[end - plan.logits[entry] : end], first)
             if entry in samples:
                 choices.append(_Choice(sequence, end - 1 - drafts, drafts))
         return choices
-
-    def _score(self, sequence: Sequence, logits: torch.Tensor, first: int) -> None:
-        """Row i of logits is position first + i, and tells of the token after it."""
-        alternatives = sequence.params.prompt_logprobs
-        if alternatives is None:
-            return
-        kept = self._prompt_logprobs.setdefault(sequence.request_id, [None])
-        for row, position in enumerate(range(first, first + logits.shape[0])):
-            if position + 1 < sequence.num_prompt and position + 1 == len(kept):
-                token = sequence.tokens[position + 1]
-                kept.append(token_logprob(logits[row], token, alternatives))
 
     def _sequence(self, slot: int) -> Sequence:
         """The sequence in a slot of the plan in flight: nothing is cancelled during a step."""
@@ -178,23 +160,10 @@ class Core:
                 continue
             sequence = choice.sequence
             self.scheduler.cancel([sequence.request_id], distrust=token == BAD_LOGITS)
-            self._waited.pop(sequence.request_id, None)
-            self._prompt_logprobs.pop(sequence.request_id, None)
-            deltas.append(failed(sequence.request_id, token, sequence.params))
+            deltas.append(self._answers.failed(sequence, token))
         logprobs = {choice.sequence.request_id: choice.logprobs for choice in choices}
-        for emitted in self.scheduler.advance(plan, [choice.tokens for choice in choices]):
-            sequence = emitted.sequence
-            first = sequence.num_output == len(emitted.tokens)
-            found = [entry for entry in logprobs[sequence.request_id] if entry is not None]
+        for sequence, tokens, reason in self.scheduler.advance(plan, [c.tokens for c in choices]):
             deltas.append(
-                Delta(
-                    sequence.request_id,
-                    emitted.tokens,
-                    emitted.finish_reason,
-                    found[: len(emitted.tokens)] or None,
-                    self._prompt_logprobs.pop(sequence.request_id, None) if first else None,
-                    sequence.cached_tokens if first else 0,
-                    waited=self._waited.pop(sequence.request_id, None) if first else None,
-                )
+                self._answers.delta(sequence, tokens, reason, logprobs[sequence.request_id])
             )
         return deltas

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import queue
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +18,7 @@ import torch
 from berth.checkpoint.folder import load_config
 from berth.engines.host.device import choose_device, choose_dtype, use_threads
 from berth.engines.host.link import Link
+from berth.engines.host.loop import Loop
 from berth.engines.host.memory import local_ranks
 from berth.engines.native.block_manager import BlockManager
 from berth.engines.native.broadcast import PlanChannel
@@ -34,13 +34,12 @@ from berth.models.registry import model_class
 from berth.models.weights.folder import open_weights
 from berth.models.weights.verify import verification
 from berth.protocol.config import EngineConfig
-from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, StepReport, Submit, ToEngine
+from berth.protocol.messages import Loading, Ready
 
 log = logging.getLogger(__name__)
 
 # Progress of loading is told at most this often, in bytes.
 _LOADING_STEP = 32 * 1024 * 1024
-_SIGN_OF_LIFE_SECONDS = 1.0
 
 
 def start(config: EngineConfig, link: Link) -> Callable[[], None]:
@@ -139,34 +138,10 @@ def _smallest(number: int, group: Group) -> int:
 
 
 def _lead(core: Core, link: Link) -> None:
-    """Rank 0's loop: take in what arrived, compute a step, report it."""
-    inbox = link.inbox
-    while True:
-        while not core.scheduler.has_work or not inbox.empty():
-            message = _next_message(inbox, core.channel)
-            if isinstance(message, Shutdown):
-                core.channel.send(None)
-                return
-            if isinstance(message, Cancel):
-                core.cancel(message.request_ids)
-                if not core.scheduler.has_work:  # no step will tell that the blocks are free
-                    link.send(StepReport([], core.scheduler.stats()))
-            elif isinstance(message, Submit):
-                refused = core.submit(message)
-                if refused is not None:
-                    link.send(refused)
-        report = core.step()
-        if report is not None:
-            link.send(report)
-
-
-def _next_message(inbox: queue.SimpleQueue[ToEngine], channel: PlanChannel) -> ToEngine:
-    """Wait for word from the supervisor, showing the other ranks meanwhile that we are there."""
-    while True:
-        try:
-            return inbox.get(timeout=None if channel.alone else _SIGN_OF_LIFE_SECONDS)
-        except queue.Empty:
-            channel.send_sign_of_life()
+    """Rank 0: serve, and then end the other ranks."""
+    channel = core.channel
+    Loop(core, link, idle=None if channel.alone else channel.send_sign_of_life).run()
+    channel.send(None)
 
 
 def _follow(runner: Runner, channel: PlanChannel, link: Link) -> None:

@@ -14,13 +14,14 @@ from collections.abc import Iterable
 
 import torch
 
+from berth.engines.host.answers import Answers
 from berth.engines.host.link import Pulse
 from berth.engines.host.sequence import Sequence, Status, Unschedulable, finish_reason
-from berth.engines.sampling.sampler import Sampler, failed, token_logprob
+from berth.engines.sampling.sampler import Sampler
 from berth.engines.transformers.lanes import Lane
 from berth.engines.transformers.model import CausalModel
 from berth.kernels.ops import TorchOps
-from berth.protocol.messages import Delta, EngineStats, StepReport, Submit, TokenLogprob
+from berth.protocol.messages import Delta, EngineStats, FinishReason, StepReport, Submit
 
 
 class Core:
@@ -52,7 +53,7 @@ class Core:
         self._waiting: OrderedDict[int, Sequence] = OrderedDict()
         self._lanes: list[Lane] = []
         self._filling: Lane | None = None  # one sequence, whose prompt is not all computed
-        self._prompt_logprobs: dict[int, list[TokenLogprob | None]] = {}
+        self._answers = Answers()
         self._arrivals = 0
         self._preemptions = 0
 
@@ -87,19 +88,18 @@ class Core:
 
     def submit(self, message: Submit) -> StepReport | None:
         """Queue a request. Returns the report of its end where it can or need not run."""
-        sequence = Sequence(message.request_id, message.prompt, message.params, message.emitted)
-        try:
-            self._check(sequence)
-        except Unschedulable as error:
-            delta = Delta(message.request_id, [], "error", error=str(error), refused=True)
-            return self.report([delta])
+        delta = self._answers.enter(message, self._add)
+        return None if delta is None else self.report([delta])
+
+    def _add(self, sequence: Sequence) -> FinishReason | None:
+        """Queue it; returns why it has ended already, if it has. Raises Unschedulable."""
+        self._check(sequence)
         reason = finish_reason(sequence)
-        if reason is not None:  # the emitted tokens of a replay end it
-            return self.report([Delta(message.request_id, [], reason)])
-        self._arrivals += 1
-        sequence.arrival = self._arrivals
-        self._waiting[sequence.request_id] = sequence
-        return None
+        if reason is None:
+            self._arrivals += 1
+            sequence.arrival = self._arrivals
+            self._waiting[sequence.request_id] = sequence
+        return reason
 
     def report(self, deltas: list[Delta]) -> StepReport:
         """Deltas that no step gave."""
@@ -122,7 +122,7 @@ class Core:
         wanted = set(request_ids)
         for request_id in wanted:
             self._waiting.pop(request_id, None)
-            self._prompt_logprobs.pop(request_id, None)
+        self._answers.forget(wanted)
         self._drop(wanted)
 
     def _drop(self, request_ids: set[int]) -> list[Sequence]:
@@ -185,19 +185,10 @@ class Core:
             [sequence.tokens[start:end]], lane.state, computed=[start], keep=0 if scored else 1
         )
         if scored:
-            self._score(sequence, logits[0], start)
+            self._answers.score(sequence, logits[0], start)
             sequence.scored = end
         sequence.num_computed = end
         return end - start, logits[:, -1] if end == len(sequence.tokens) else None
-
-    def _score(self, sequence: Sequence, logits: torch.Tensor, first: int) -> None:
-        """Keep the logprobs of prompt tokens: row i of logits tells of token first + i + 1."""
-        alternatives = sequence.params.prompt_logprobs
-        assert alternatives is not None
-        kept = self._prompt_logprobs.setdefault(sequence.request_id, [None])
-        for position in range(len(kept), min(first + len(logits) + 1, sequence.num_prompt)):
-            row = logits[position - 1 - first]
-            kept.append(token_logprob(row, sequence.tokens[position], alternatives))
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -230,6 +221,7 @@ class Core:
         del self._waiting[sequence.request_id]
         sequence.status = Status.RUNNING
         self.pulse.begun.mark(sequence.request_id)
+        self._answers.began(sequence.request_id)
         self._filling = Lane([sequence], self.model.new_state())
         return True
 
@@ -267,21 +259,12 @@ class Core:
         ):
             if token < 0:
                 ended.add(sequence.request_id)
-                self._prompt_logprobs.pop(sequence.request_id, None)
-                deltas.append(failed(sequence.request_id, token, sequence.params))
+                deltas.append(self._answers.failed(sequence, token))
                 continue
-            _, reason = sequence.extend([token])
+            tokens, reason = sequence.extend([token])
             if reason is not None:
                 ended.add(sequence.request_id)
-            deltas.append(
-                Delta(
-                    sequence.request_id,
-                    [token],
-                    reason,
-                    None if logprob is None else [logprob],
-                    self._prompt_logprobs.pop(sequence.request_id, None),
-                )
-            )
+            deltas.append(self._answers.delta(sequence, tokens, reason, [logprob]))
         for sequence in self._drop(ended) if ended else ():
             sequence.status = Status.FINISHED
         return deltas

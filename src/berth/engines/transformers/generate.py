@@ -62,8 +62,8 @@ class Generates:
 
     @property
     def has_work(self) -> bool:
-        """Whether one waits (while one runs, `between` is not asked to start another)."""
-        return bool(self._waiting)
+        """Whether one waits and none runs: run_next() would begin it."""
+        return self._running is None and bool(self._waiting)
 
     def submit(self, message: Submit) -> StepReport | None:
         """Queue a request. Returns the report of its end where it can or need not run."""

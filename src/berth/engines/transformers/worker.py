@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import gc
 import logging
-import queue
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from berth.engines.host.device import use_threads
 from berth.engines.host.link import Link
+from berth.engines.host.loop import Loop
 from berth.engines.host.memory import device_memory
+from berth.engines.transformers.both import Both
 from berth.engines.transformers.cache_size import cache_tokens
 from berth.engines.transformers.core import Core
-from berth.engines.transformers.generate import Generates
 from berth.engines.transformers.loading import load_model, positions_of
 from berth.engines.transformers.model import CausalModel
 from berth.engines.transformers.probe import Abilities, probe
 from berth.fit.native import engine_room
 from berth.limits.memory import mapped_file_bytes
 from berth.protocol.config import EngineConfig
-from berth.protocol.messages import Cancel, Loading, Ready, Shutdown, StepReport, Submit, ToEngine
+from berth.protocol.messages import Loading, Ready
 
 log = logging.getLogger(__name__)
 
 _LOADING_SECONDS = 0.2  # between two reports of progress
-
-
-class _Stop(Exception):
-    """The supervisor said Shutdown."""
 
 
 def start(config: EngineConfig, link: Link) -> Callable[[], None]:
@@ -43,7 +37,10 @@ def start(config: EngineConfig, link: Link) -> Callable[[], None]:
     gc.collect()
     gc.freeze()  # the model lives for ever: spare the collector from walking it
     link.send(ready)
-    return _Loop(core, link, vocab_size=ready.vocab_size, steps=steps).run
+    loop: Loop
+    both = Both(core, link.send, lambda: loop.turn(), vocab_size=ready.vocab_size, steps=steps)
+    loop = Loop(both, link)
+    return loop.run
 
 
 def _load(config: EngineConfig, link: Link) -> tuple[Core, Ready, bool]:
@@ -140,74 +137,3 @@ def _capacity(config: EngineConfig, abilities: Abilities, positions: int) -> int
         )
         capacity = min(capacity, tokens)
     return capacity
-
-
-class _Loop:
-    """Takes in what arrived, computes a step, reports it."""
-
-    def __init__(self, core: Core, link: Link, *, vocab_size: int, steps: bool) -> None:
-        """`steps`: see Abilities; without, every request runs through generate."""
-        self._core = core
-        self._vocab_size = vocab_size
-        self._link = link
-        self._steps = steps
-        self._generates = Generates(core, link.send, self._between)
-
-    def run(self) -> None:
-        """Until the supervisor says Shutdown."""
-        try:
-            self._serve()
-        except _Stop:
-            return
-
-    def _serve(self) -> None:
-        while True:
-            idle = not (self._core.has_work or self._generates.has_work)
-            if idle:
-                self._take(self._link.inbox.get())
-            self._take_what_is_there()
-            if self._generates.has_work:
-                self._generates.run_next()
-            self._step()
-
-    def _between(self) -> None:
-        """Called by generate after each of its tokens."""
-        self._take_what_is_there()
-        self._step()
-
-    def _step(self) -> None:
-        if self._core.has_work:
-            report = self._core.step()
-            if report is not None:
-                self._link.send(report)
-
-    def _take_what_is_there(self) -> None:
-        while True:
-            try:
-                self._take(self._link.inbox.get_nowait())
-            except queue.Empty:
-                return
-
-    def _take(self, message: ToEngine) -> None:
-        if isinstance(message, Shutdown):
-            raise _Stop
-        if isinstance(message, Cancel):
-            self._core.cancel(message.request_ids)
-            self._generates.cancel(message.request_ids)
-            if not self._core.has_work:  # no step will tell that the memory is free
-                self._link.send(self._core.report([]))
-        elif isinstance(message, Submit):
-            alone = message.generate is not None or not self._steps
-            queue_of_its_kind = self._generates if alone else self._core
-            refused: StepReport | None = queue_of_its_kind.submit(self._within_vocab(message))
-            if refused is not None:
-                self._link.send(refused)
-
-    def _within_vocab(self, message: Submit) -> Submit:
-        """Without stop tokens that the model has no logit for: some tokenizers name such."""
-        stops = message.params.stop_token_ids
-        known = tuple(token for token in stops if token < self._vocab_size)
-        if known == stops:
-            return message
-        params = msgspec.structs.replace(message.params, stop_token_ids=known)
-        return msgspec.structs.replace(message, params=params)
