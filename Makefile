@@ -57,14 +57,14 @@ test-images: $(VENV)/.test  ## build images and run them as containers; as root 
 	$(BIN)/python -m pytest -m images tests/images
 
 docs: $(VENV)/.test  ## write the generated pages anew
-	$(BIN)/python -m berth.server.openapi > api/openapi.json
-	$(BIN)/python -m berth.presets.page > docs/models.md
-	$(BIN)/python -m berth.presets.schema presets
-	$(BIN)/python -m berth.cli.fit_measure page
+	$(BIN)/python -m tools.openapi_page > api/openapi.json
+	$(BIN)/python -m tools.models_page > docs/models.md
+	$(BIN)/python -m tools.preset_schema presets
+	$(BIN)/python -m tools.fit_measure page
 	$(BIN)/python -m berth.workspace.crd > api/kaito.sh_workspaces.yaml
-	$(BIN)/python -m berth.workspace.crd_page docs/workspace.md
+	$(BIN)/python -m tools.crd_page docs/workspace.md
 	$(BIN)/python -m berth.workspace.reasons > docs/conditions.md
-	$(BIN)/python -m berth.cli.plan_examples workspace-examples
+	$(BIN)/python -m tools.plan_examples workspace-examples
 	$(BIN)/python docker/generate.py
 	$(BIN)/python charts/schema.py
 
@@ -94,8 +94,8 @@ bench: $(VENV)/.test  ## measure Berth and its rivals on this machine; see docs/
 	$(BIN)/python -m benchmarks.falcon
 
 gpu-fit: $(VENV)/.test  ## measure what engines take of this machine's GPU, beside what fit says
-	$(BIN)/python -m berth.cli.fit_measure gpu
-	$(BIN)/python -m berth.cli.fit_measure page
+	$(BIN)/python -m tools.fit_measure gpu
+	$(BIN)/python -m tools.fit_measure page
 
 clean:
 	rm -rf $(VENV) build *.egg-info src/*.egg-info

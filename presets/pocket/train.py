@@ -22,13 +22,14 @@ from itertools import islice
 from pathlib import Path
 
 import corpus
-import tokenizer
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from encoding import Encoder
 from model import WEIGHTS, Params, Pocket, load
 from torch import Tensor
+
+import tokenizer
 
 POOL = 4096  # documents sorted by length together, so that rows are padded little
 BATCH_TOKENS = 8192  # over all processes together; a process takes whole conversations

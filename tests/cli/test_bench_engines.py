@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+
 from benchmarks import engines, procfs
 from benchmarks.engines import Failed, HttpServer, Transformers
 from benchmarks.model_folder import model_folder
 from benchmarks.procfs import cpu_seconds, family_cpu_seconds
 from benchmarks.shapes import SHAPES
-
 from cli.double import Double, serving
 
 WORKER = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from benchmarks import report
 from benchmarks.machine import slug
 from benchmarks.shapes import SHAPES

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from benchmarks.soak.load import Calls
 from benchmarks.soak.streams import Call, Reply, ask
-
 from berth.cli.http_client import Target
 from e2e.random_model import random_model
 

@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 import pytest
 from click.testing import CliRunner
 
-from berth.cli import fit_measure, fit_measure_gpu
-from berth.cli.fit_measure import Run
 from berth.fit import fit
 from berth.fit.machines import cpu_node
 from berth.fit.points import Point, load_points
 from berth.fit.units import GIB
 from engines.native.harness import alone
+from tools import fit_measure, fit_measure_gpu
+from tools.fit_measure import Run
 
 TINY = Run(
     layers=2,

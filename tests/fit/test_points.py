@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import median
 
 import berth
-from berth.cli.fit_measure import cpu_runs, gpu_runs
 from berth.fit.machines import cpu_node
 from berth.fit.points import load_points, page, to_csv
 from berth.fit.table import load_table
 from berth.fit.units import GIB
+from tools.fit_measure import cpu_runs, gpu_runs
 
 
 def test_cpu_memory_is_predicted_within_five_percent_on_twelve_points() -> None:
@@ -25,7 +25,7 @@ def test_cpu_memory_is_predicted_within_five_percent_on_twelve_points() -> None:
 
 
 def test_the_points_are_what_fit_says_today() -> None:
-    """After a change of a formula, ask again: python -m berth.cli.fit_measure estimate."""
+    """After a change of a formula, ask again: python -m tools.fit_measure estimate."""
     machine = cpu_node(24 * GIB)
     kept = [p for p in load_points() if p.kind == "cpu"]
     assert [p.estimated_bytes for p in kept] == [run.estimate(machine) for run in cpu_runs()]

@@ -198,7 +198,7 @@ def test_every_family_has_a_page_that_names_its_presets() -> None:
 
 def test_the_published_schema_is_that_of_the_loader() -> None:
     published = json.loads((presets_folder() / "schema.json").read_text())
-    assert published == schema(), "write it anew: python -m berth.presets.schema presets"
+    assert published == schema(), "write it anew: python -m tools.preset_schema presets"
 
 
 def test_an_entry_is_read_whole(family: Any) -> None:

@@ -6,9 +6,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from berth.checkpoint.hf import CLASSES
 from berth.presets.catalogue import load_presets
-from berth.presets.page import TESTED_NATIVE, TESTED_TRANSFORMERS, page
 from e2e.berth_server import ROOT
 from engines.transformers.tiny_models import ARCHITECTURES
+from tools.models_page import TESTED_NATIVE, TESTED_TRANSFORMERS, page
 
 
 def test_the_page_is_the_generated_one() -> None:

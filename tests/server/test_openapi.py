@@ -13,9 +13,9 @@ import pytest
 from app_client import AppClient
 from fake_service import FakeService
 
-from berth.server.openapi import openapi_page
 from berth.server.schema import Limits, bound, resolved
 from berth.server.settings import ServerSettings
+from tools.openapi_page import openapi_page
 
 
 def _refs(node: Any) -> set[str]:
@@ -160,7 +160,7 @@ def test_an_answer_that_is_not_documented_is_noticed(client: AppClient) -> None:
 
 def test_the_module_prints_the_page_and_needs_no_torch() -> None:
     code = (
-        "import sys, berth.server.openapi as page; page.main(); import berth.server.run; "
+        "import sys, tools.openapi_page as page; page.main(); import berth.server.run; "
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)

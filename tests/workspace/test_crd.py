@@ -11,8 +11,8 @@ import pytest
 
 from berth.workspace.cel import RULES
 from berth.workspace.crd import to_yaml
-from berth.workspace.crd_page import page
 from berth.workspace.types import STORED_VERSION, VERSIONS
+from tools.crd_page import page
 from workspace.admission import FREE, ApiServer
 from workspace.admission import RULES as VALIDATIONS
 from workspace.cel_types import compile_rules

@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from berth.cli.main import main
 from berth.cli.plan_answer import Where, answer
-from berth.cli.plan_examples import example, path_of, servable
 from berth.cli.plan_files import read_files
 from berth.fit import cpu_node
 from berth.fit.units import GIB
 from berth.presets.catalogue import Preset, load_presets
 from berth.workspace.types import VERSIONS
+from tools.plan_examples import example, path_of, servable
 from workspace.admission import ApiServer
 from workspace.manifests import ROOT, Json, crd
 

@@ -64,7 +64,7 @@ def page(points: Sequence[Point]) -> str:
     lines = [
         "# Estimated against measured memory",
         "",
-        "Written by `python -m berth.cli.fit_measure page` from `src/berth/fit/data/points.csv`.",
+        "Written by `python -m tools.fit_measure page` from `src/berth/fit/data/points.csv`.",
         "Every row is a run of a real engine; the estimate is what `berth fit` says of one rank",
         "(see [fit.md](fit.md)), the measured value the peak of the rank that took most.",
         "",

@@ -1,6 +1,6 @@
 """Writes workspace-examples/, one file for each preset that an engine of Berth runs.
 
-    python -m berth.cli.plan_examples workspace-examples
+    python -m tools.plan_examples workspace-examples
 
 The instance type is the smallest of Azure's, KAITO's own cloud, on which `berth plan` says that
 the preset fits with its whole context; where none is large enough, two nodes and more, and then
@@ -20,7 +20,7 @@ from berth.cli.plan_files import Manifest, Manifests
 from berth.fit import Machine, all_skus
 from berth.presets.catalogue import Preset, load_presets
 
-FOLDER = Path(__file__).parents[3] / "workspace-examples"
+FOLDER = Path(__file__).parents[1] / "workspace-examples"
 _NODES = (1, 2, 3, 4)
 _LEAST_CAPABILITY = (8, 0)  # older GPUs are leaving the clouds, and compute bfloat16 slowly
 _FITS, _LESS = "fits", "fits with less"

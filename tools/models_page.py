@@ -1,4 +1,4 @@
-"""Writes docs/models.md: `python -m berth.presets.page > docs/models.md`."""
+"""Writes docs/models.md: `python -m tools.models_page > docs/models.md`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure engines with random weights, and keep the points: `python -m berth.cli.fit_measure cpu`.
+"""Measure engines with random weights, and keep the points: `python -m tools.fit_measure cpu`.
 
     cpu    run the CPU points, each in engine processes of its own, and add them
     gpu    run the GPU points (`make gpu-fit`; at most ten minutes), and add them
@@ -26,11 +26,11 @@ import click
 
 import berth.fit
 from berth.checkpoint.numbers import ModelNumbers, from_config_json, parameter_count
-from berth.cli import fit_measure_cpu
 from berth.fit.machines import Machine, cpu_node, measured_gpu
 from berth.fit.points import Point, load_points, page, to_csv
 from berth.fit.request import FitRequest
 from berth.fit.terms import PROGRAMS, SERVER
+from tools import fit_measure_cpu
 
 POINTS_FILE = Path(berth.fit.__file__).parent / "data" / "points.csv"
 GPU_MINUTES = 9.0  # of the ten that `make gpu-fit` may take; what is left is not started
@@ -200,7 +200,7 @@ def _measure_cpu(run: Run) -> int:
 @click.option("--minutes", default=GPU_MINUTES, show_default=True, help="Start none after these.")
 def gpu(minutes: float) -> None:
     """Run the GPU points, one process each."""
-    from berth.cli import fit_measure_gpu
+    from tools import fit_measure_gpu
 
     try:
         product, total = fit_measure_gpu.device()
@@ -213,7 +213,7 @@ def gpu(minutes: float) -> None:
         if time.monotonic() > until:
             click.echo("the time is over; larger points were not started", err=True)
             break
-        command = [sys.executable, "-m", "berth.cli.fit_measure_gpu", json.dumps(asdict(run))]
+        command = [sys.executable, "-m", "tools.fit_measure_gpu", json.dumps(asdict(run))]
         ended = subprocess.run(command, stdout=subprocess.PIPE, check=False)
         if ended.returncode not in (0, fit_measure_gpu.RAN_OUT):
             raise click.ClickException(f"measuring {run.title} failed; see above")

@@ -1,6 +1,6 @@
 """Writes the parts of docs/workspace.md that follow from the code.
 
-python -m berth.workspace.crd_page docs/workspace.md
+python -m tools.crd_page docs/workspace.md
 """
 
 from __future__ import annotations

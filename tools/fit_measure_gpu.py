@@ -1,6 +1,6 @@
 """Peak device memory of the native engine on a GPU, for one shape; a process for each.
 
-    python -m berth.cli.fit_measure_gpu '{"layers": 2, …}'
+    python -m tools.fit_measure_gpu '{"layers": 2, …}'
 
 prints bytes; exit 3 says that the device's memory ran out. Weights are made on the fly by a
 source of random rows, so that no file of the model's size is needed.

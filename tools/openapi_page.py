@@ -1,4 +1,4 @@
-"""`python -m berth.server.openapi` prints the server's OpenAPI page as JSON."""
+"""`python -m tools.openapi_page` prints the server's OpenAPI page as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the JSON schema of preset.yaml: python -m berth.presets.schema FOLDER."""
+"""Writes the JSON schema of preset.yaml: python -m tools.preset_schema FOLDER."""
 
 from __future__ import annotations
 

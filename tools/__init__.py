@@ -1,0 +1,1 @@
+"""Generators of pages and measuring tools: run from the checkout, no part of the package."""
