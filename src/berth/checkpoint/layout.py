@@ -196,9 +196,10 @@ def _described(names: Sequence[str], layout: Layout) -> list[str]:
     tokenizers = ["tokenizer.json", "tokenizer.model"]
     if layout == "meta":
         tokenizers.reverse()
+    found = [name for name in tokenizers if name in names][:1]
     return [
         *(name for name in descriptions if name in names),
-        *[name for name in tokenizers if name in names][:1],
+        *(found or [name for name in ("vocab.json", "merges.txt") if name in names]),
     ]
 
 

@@ -27,7 +27,8 @@ from berth.presets.hub_files import needed_in
 from berth.presets.source import PullError
 
 _META = re.compile(r"consolidated\.(\d+)\.pth")
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+# Any one of these is a tokeniser that the server reads.
+_TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 # Files may be this much smaller than the parameters that the makers state, which are rounded.
 _ROUNDING = 0.99
 
@@ -64,11 +65,11 @@ def check_weights(folder: Path, preset: Preset) -> WeightFiles:
     else:
         raise WeightsMissing(_neither(folder, present, preset))
     beside = None
-    if not any(name in present for name in _TOKENIZERS):
+    if not any(all(name in present for name in names) for names in _TOKENIZERS):
         # Meta's download has one tokeniser beside the folders of all versions.
         beside = folder.parent / "tokenizer.model"
         if not beside.is_file() or "params.json" not in present:
-            raise WeightsMissing(f"{folder} lacks the tokeniser: {' or '.join(_TOKENIZERS)}")
+            raise WeightsMissing(f"{folder} lacks the tokeniser: tokenizer.json or tokenizer.model")
     needed = [folder / name for name in needed_names(folder)] + ([beside] if beside else [])
     total = sum(path.stat().st_size for path in needed)
     return WeightFiles(folder, tuple(names), total, beside)

@@ -182,11 +182,29 @@ _OF_CLASS: Mapping[str, tuple[str | None, str | None, str | None]] = {
 }
 
 
+# The class that transformers 5.23 takes for a model_type if tokenizer_config.json names none.
+_OF_TYPE: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("gpt2", "gpt_neo", "gptj", "codegen", "opt", "phi", "starcoder2", "dbrx"), "GPT2Tokenizer"
+    ),
+    **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_next"), "Qwen2Tokenizer"),
+}
+
+
+def tokenizer_class(folder: Path) -> str:
+    """The class of transformers that reads the folder's tokeniser, without "Fast"; or empty."""
+    named = read_json(folder / "tokenizer_config.json").get("tokenizer_class")
+    named = named or read_json(folder / "config.json").get("tokenizer_class")
+    if not isinstance(named, str):
+        named = _OF_TYPE.get(str(read_json(folder / "config.json").get("model_type")), "")
+    return named.removesuffix("Fast")
+
+
 def class_defaults(folder: Path) -> dict[str, str]:
     """bos, eos and unk of the tokenizer_class, for those that no file says a word about."""
     config = read_json(folder / "tokenizer_config.json")
     said = config.keys() | read_json(folder / "special_tokens_map.json").keys()
-    names = _OF_CLASS.get(str(config.get("tokenizer_class")).removesuffix("Fast"), ())
+    names = _OF_CLASS.get(tokenizer_class(folder), ())
     pairs = zip(("bos_token", "eos_token", "unk_token"), names, strict=False)
     return {key: name for key, name in pairs if name is not None and key not in said}
 

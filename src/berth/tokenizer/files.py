@@ -10,6 +10,7 @@ from berth.checkpoint.layout import folder_layout
 from berth.tokenizer.base import Tokenizer, TokenizerError, read_file
 from berth.tokenizer.huggingface import HuggingFaceTokenizer
 from berth.tokenizer.sentencepiece import SentencePieceTokenizer
+from berth.tokenizer.vocab_merges import VOCAB, build, has_vocab_and_merges
 
 _TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
 
@@ -17,8 +18,8 @@ _TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
 def load_tokenizer(folder: Path, file: Path | None = None) -> Tokenizer:
     """Read the tokeniser of a model's folder, or `file` where it lies elsewhere.
 
-    A folder in Hugging Face's layout is read from tokenizer.json, else tokenizer.model; one in
-    Meta's the other way round.
+    A folder in Hugging Face's layout is read from tokenizer.json, else tokenizer.model, else
+    vocab.json and merges.txt; one in Meta's from tokenizer.model first.
 
     Raises:
         TokenizerError: nothing there, not readable, or Llama 3's tiktoken format.
@@ -30,6 +31,8 @@ def load_tokenizer(folder: Path, file: Path | None = None) -> Tokenizer:
         if not is_huggingface(folder):
             names.reverse()
         candidates = [folder / name for name in names if (folder / name).is_file()]
+    if not candidates and has_vocab_and_merges(folder):
+        return HuggingFaceTokenizer(folder / VOCAB, build(folder), folder)
     if not candidates:
         raise TokenizerError(
             f"{folder} has no tokenizer.model and no tokenizer.json; "

@@ -33,6 +33,8 @@ from berth.models.weights.write import Planned, write_pth, write_safetensors_fol
 TOKENIZER_FILES = (
     "tokenizer.model",
     "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
