@@ -91,3 +91,16 @@ def test_workspaces_can_be_changed_but_not_made_or_deleted() -> None:
     rights = roles_by_namespace({})[""]
     verbs = {verb for group, resource, verb in rights if resource == "workspaces"}
     assert not verbs & {"create", "delete", "deletecollection"}
+
+
+@pytest.mark.parametrize("namespaces", [[], ["a", "b"]])
+def test_secrets_are_looked_for_only_where_the_chart_says_so(namespaces: list[str]) -> None:
+    """With get alone, and in no more places than the Workspaces are watched in."""
+    where = {"watchNamespaces": namespaces}
+    without = roles_by_namespace(where)
+    assert not any(right[1] == "secrets" for rights in without.values() for right in rights)
+    granted_now = roles_by_namespace({**where, "models": {"lookForSecrets": True}})
+    more = {place: rights - without[place] for place, rights in granted_now.items()}
+    places = set(namespaces) or {""}
+    wanted = {("", "secrets", "get")}
+    assert more == {place: wanted if place in places else set() for place in granted_now}

@@ -209,7 +209,8 @@ def test_the_docs_refusal_is_what_berth_says(tmp_path: Path) -> None:
 
 def test_the_table_of_rights_is_the_one_that_the_controller_uses() -> None:
     rows = re.findall(
-        r"^\| (watched|cluster|provisioning|own|claim events) \| (\S+) \| ([a-z, ]+) \| (.+) \|$",
+        r"^\| (watched|secrets|cluster|provisioning|own|claim events)"
+        r" \| (\S+) \| ([a-z, ]+) \| (.+) \|$",
         (ROOT / "docs" / "security.md").read_text(),
         re.MULTILINE,
     )

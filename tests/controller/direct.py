@@ -39,6 +39,10 @@ class DirectApi:
         self._ask("get", kind, name)
         return self.server.get(kind, namespace, name)
 
+    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
+        self._ask("get", kind, name)
+        return self.server.find(kind, namespace, name) is not None
+
     async def has(self, kind: Kind) -> bool:
         return kind not in self.server.missing
 

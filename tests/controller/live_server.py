@@ -32,9 +32,9 @@ from berth.controller.errors import (
     NotFound,
 )
 from berth.controller.kinds import (
-    CONFIG_MAP,
     EVENT,
     LEASE,
+    NEEDED,
     NODE_CLAIM,
     WATCHED,
     WORKSPACE,
@@ -46,7 +46,7 @@ from controller.simulator.server import Change, Server
 
 _SPEED = 20.0  # seconds of the cluster in one of ours
 _T = TypeVar("_T")
-_SERVED = (*WATCHED, NODE_CLAIM, CONFIG_MAP, EVENT, LEASE)
+_SERVED = (*WATCHED, NODE_CLAIM, *NEEDED.values(), EVENT, LEASE)
 _CODES: tuple[tuple[type[ApiError], int, str], ...] = (
     (AlreadyExists, 409, "AlreadyExists"),
     (FieldConflict, 409, "Conflict"),

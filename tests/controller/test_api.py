@@ -37,6 +37,7 @@ from berth.controller.kinds import (
     LEASE,
     NODE_CLAIM,
     POD,
+    SECRET,
     SERVICE,
     WORKSPACE,
 )
@@ -162,6 +163,18 @@ def test_a_list_is_read_page_by_page_and_its_items_get_their_kind(
     assert listing.items[0]["kind"] == "Pod"
     assert server.requests[0]["query"] == {"labelSelector": "a=b", "limit": "500"}
     assert server.requests[1]["query"]["continue"] == "next"
+
+
+def test_a_secret_is_looked_for_without_its_content(server: Answering, api: KubeApi) -> None:
+    server.give(200, {"kind": "PartialObjectMetadata", "metadata": {"name": "keys"}})
+    assert asyncio.run(api.exists(SECRET, "models", "keys")) is True
+    server.give(404)
+    assert asyncio.run(api.exists(SECRET, "models", "keys")) is False
+    assert [sent["path"] for sent in server.requests] == [
+        "/api/v1/namespaces/models/secrets/keys"
+    ] * 2
+    for sent in server.requests:
+        assert sent["headers"]["accept"].startswith("application/json;as=PartialObjectMetadata;")
 
 
 def test_whether_a_kind_is_served(server: Answering, api: KubeApi) -> None:

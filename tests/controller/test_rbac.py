@@ -18,7 +18,8 @@ from berth.controller.kinds import (
     Kind,
 )
 from berth.controller.rbac import GRANTS, NotGranted
-from berth.workspace.actions import Action, Delete, Emit
+from berth.workspace.actions import Action, Delete, Emit, LookFor
+from berth.workspace.needs import Need
 from berth.workspace.observed import Observed
 from controller.direct import Bench, claim, service
 from controller.simulator.scenarios import BY_NAME, PAIRS
@@ -85,6 +86,9 @@ def _used_in_corners() -> set[tuple[Kind, str, str]]:
         ),
     )
     bench.reconcile()
+    asked = (Need("PersistentVolumeClaim", "weights"), Need("ServiceAccount", "models"))
+    bench.plan = lambda o: (LookFor(needs=asked),) if o.absent is None else ()
+    bench.reconcile()
     bench.plan = lambda _: (Emit(type="Normal", reason="R", message="m"),)
     for _ in range(2):
         bench.reconcile()
@@ -100,8 +104,9 @@ def test_every_verb_that_is_granted_is_used_and_every_used_one_granted() -> None
     assert used == granted
 
 
-def test_secrets_are_not_read_and_pods_not_written() -> None:
-    assert "secrets" not in {g.kind.plural for g in GRANTS}
+def test_secrets_are_only_looked_for_and_pods_not_written() -> None:
+    """Of a Secret the metadata is asked for, by its name: see test_api.py."""
+    assert {verb for g in GRANTS if g.kind.kind == "Secret" for verb in g.verbs} == {"get"}
     assert {verb for g in GRANTS if g.kind.kind == "Pod" for verb in g.verbs} == {"list", "watch"}
     assert {verb for g in GRANTS if g.kind.kind == "Node" for verb in g.verbs} == {"list", "watch"}
 

@@ -36,6 +36,11 @@ _CRASHED = (
     "config goes bad and is mended",
     "three pods and one again",
 )
+# From these at each seventh, for they are long.
+_CRASHED_NOW_AND_THEN = (
+    "a value of the chart changes for three",
+    "a Secret of the chart comes late",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +62,14 @@ def test_ends_the_same_when_killed_at_any_await(name: str) -> None:
     scenario = BY_NAME[name]
     _, awaits = undisturbed(scenario)
     for number in range(1, awaits + 1):
+        disturbed(scenario, number, Faults(crash_at=frozenset((number,))))
+
+
+@pytest.mark.parametrize("name", _CRASHED_NOW_AND_THEN)
+def test_ends_the_same_when_killed_now_and_then(name: str) -> None:
+    scenario = BY_NAME[name]
+    _, awaits = undisturbed(scenario)
+    for number in range(1, awaits + 1, 7):
         disturbed(scenario, number, Faults(crash_at=frozenset((number,))))
 
 

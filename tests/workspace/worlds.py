@@ -21,6 +21,7 @@ from berth.workspace.actions import (
     SetFinalizer,
     WriteStatus,
 )
+from berth.workspace.needs import Need
 from berth.workspace.observed import Observed, Settings
 from berth.workspace.plan import plan
 from berth.workspace.reasons import Reason
@@ -157,6 +158,8 @@ class Cluster:
         self.config_map = config_map
         self.events: list[Object] = []
         self.rejected: tuple[Any, ...] = ()
+        self.absent: tuple[Need, ...] | None = ()
+        self.restarting: tuple[str, ...] = ()
         self.now = NOW
         self.told: list[Emit] = []
         self.log: list[Action] = []
@@ -176,6 +179,8 @@ class Cluster:
             config_map=self.config_map,
             events=tuple(self.events),
             rejected=self.rejected,
+            absent=self.absent,
+            restarting=self.restarting,
         )
 
     def plan(self) -> tuple[Action, ...]:

@@ -19,6 +19,10 @@
 {{- end }}
 {{- end }}
 - --image-pull-policy={{ $v.models.images.pullPolicy }}
+{{- if $v.models.lookForSecrets }}
+- --look-for-secrets
+{{- end }}
+- --max-restarts={{ int $v.models.maxRestarts }}
 - --grace-seconds={{ int $v.models.graceSeconds }}
 {{- with $v.models.storageClass }}
 - {{ printf "--storage-class=%s" . | quote }}

@@ -46,6 +46,17 @@ _MODELS = Settings()
 @click.option("--network-policy/--no-network-policy", default=True, help="Whether models get one.")
 @click.option("--grace-seconds", default=30, show_default=True, help="Of requests, at the end.")
 @click.option("--storage-class", default="", help="Of the weights' volume.  [default: emptyDir]")
+@click.option(
+    "--look-for-secrets/--no-look-for-secrets",
+    default=False,
+    help="Keep a pod that answers while a Secret of the new one is missing; needs get of Secrets.",
+)
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(1, 1000),
+    default=1,
+    help="Workspaces that a change of the chart restarts at the same time.",
+)
 @click.option("--api-key-secret", default="", help="A Secret with BERTH_API_KEY, beside models.")
 @click.option("--lease/--no-lease", default=True, help="Whether several controllers may run.")
 @click.option("--lease-namespace", help="[default: the controller's own]")
@@ -107,6 +118,8 @@ def settings_of(options: dict[str, Any]) -> ControllerSettings:
             grace_seconds=options["grace_seconds"],
             storage_class=options["storage_class"],
             api_key_secret=options["api_key_secret"],
+            max_restarts=options["max_restarts"],
+            look_for_secrets=options["look_for_secrets"],
         ),
         lease=options["lease"],
         lease_namespace=options["lease_namespace"] or _own_namespace(),

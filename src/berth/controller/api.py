@@ -33,6 +33,7 @@ _CONNECT, _READ = 5.0, 20.0  # seconds
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _JSON = "application/json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 
 Counted = Callable[[str, int], None]  # method, status (0: no answer)
 
@@ -76,6 +77,13 @@ class KubeApi:
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object:
         return await self._send("get", "GET", kind, namespace, name)
+
+    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
+        try:
+            await self._send("get", "GET", kind, namespace, name, accept=METADATA_ONLY)
+        except NotFound:
+            return False
+        return True
 
     async def has(self, kind: Kind) -> bool:
         # Discovery is open to every service account: nothing is granted for it.
@@ -167,11 +175,12 @@ class KubeApi:
         subresource: str = "",
         query: Mapping[str, str] | None = None,
         content: str = _JSON,
+        accept: str = _JSON,
     ) -> dict[str, Any]:
         rbac.check(verb, kind, subresource)
         path = _path(kind, namespace, name, subresource)
         right = (verb, kind.plural, subresource, namespace or "")
-        return await self._request(method, path, query or {}, body, content, right)
+        return await self._request(method, path, query or {}, body, content, right, accept)
 
     async def _request(
         self,
@@ -181,9 +190,12 @@ class KubeApi:
         body: Mapping[str, Any] | None,
         content: str,
         right: Target,
+        accept: str = _JSON,
     ) -> dict[str, Any]:
         try:
-            answer = await asyncio.to_thread(self._block, method, path, query, body, content)
+            answer = await asyncio.to_thread(
+                self._block, method, path, query, body, content, accept
+            )
         except ApiError as error:
             now, write = self._clock(), method != "GET"
             judged = self._reach.judge(error, right, now, write=write)
@@ -205,12 +217,13 @@ class KubeApi:
         query: Mapping[str, str],
         body: Mapping[str, Any] | None,
         content: str,
+        accept: str,
     ) -> dict[str, Any]:
         from urllib3 import Timeout as Limit
         from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 
         url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": _JSON, "User-Agent": "berth-controller"}
+        headers = {"Accept": accept, "User-Agent": "berth-controller"}
         for setting in self._configuration.auth_settings().values():
             headers[setting["key"]] = setting["value"]
         if body is not None:

@@ -18,12 +18,12 @@ import aiohttp
 import msgspec
 
 from berth.controller import rbac
+from berth.controller.api import METADATA_ONLY
 from berth.controller.errors import from_status
 from berth.controller.kinds import CONFIG_MAP, Key
 
 _log = logging.getLogger(__name__)
 
-_METADATA_ONLY = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 _SERVER_SECONDS = 240  # until the server ends a watch
 _LIMITS = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=_SERVER_SECONDS + 60)
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before watching again after a refusal
@@ -113,7 +113,7 @@ class ConfigWatcher:
         return self._session
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Accept": _METADATA_ONLY, "User-Agent": "berth-controller"}
+        headers = {"Accept": METADATA_ONLY, "User-Agent": "berth-controller"}
         for setting in self._configuration.auth_settings().values():
             headers[setting["key"]] = setting["value"]
         return headers

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from berth.controller.errors import AlreadyExists, ApiError, Conflict, NotFound
+from berth.controller.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
 from berth.controller.kinds import (
+    NEEDED,
     NODE_CLAIM,
     WORKSPACE,
     Key,
@@ -28,6 +29,7 @@ from berth.controller.observe import config_map_of, observed_of, warnings_of
 from berth.controller.ports import Api, Clock
 from berth.controller.recorder import Recorder
 from berth.controller.store import Store
+from berth.controller.turns import restarting
 from berth.presets.catalogue import Preset
 from berth.workspace.actions import (
     Action,
@@ -35,10 +37,12 @@ from berth.workspace.actions import (
     Delete,
     Emit,
     LookAgain,
+    LookFor,
     SetFinalizer,
     WriteStatus,
 )
 from berth.workspace.names import FINALIZER, NAMESPACE_LABEL, WORKSPACE_LABEL
+from berth.workspace.needs import Need
 from berth.workspace.observed import Observed, Rejected, Settings
 
 _log = logging.getLogger(__name__)
@@ -102,6 +106,7 @@ class Reconciler:
     may_write: Callable[[], bool] = lambda: True
     recorder: Recorder = field(init=False)
     _rejected: dict[Key, dict[tuple[str, str], str]] = field(default_factory=dict)
+    _turns: set[Key] = field(default_factory=set)  # restarts that the store may not show yet
 
     def __post_init__(self) -> None:
         self.recorder = Recorder(self.api, self.clock)
@@ -114,8 +119,7 @@ class Reconciler:
         version = str(meta(workspace).get("resourceVersion", ""))
         run = _Run(key, workspace, version, version)
         try:
-            observed = await self._observe(key, workspace)
-            for action in self.plan(observed, self.clock.now()):
+            for action in await self._plan(key, workspace):
                 if run.news and not isinstance(action, Apply | Delete | LookAgain):
                     continue  # what it says was planned without the refusal: see the next plan
                 error = await self._try(run, action)
@@ -129,9 +133,41 @@ class Reconciler:
             return _failed(error)
         return self._ended(run)
 
+    async def _plan(self, key: Key, workspace: Object) -> tuple[Action, ...]:
+        observed = await self._observe(key, workspace)
+        actions = self._planned(key, observed)
+        if actions and isinstance(actions[0], LookFor):
+            absent = await self._absent(key, actions[0].needs)
+            actions = self._planned(key, replace(observed, absent=absent))
+        return actions
+
+    def _planned(self, key: Key, observed: Observed) -> tuple[Action, ...]:
+        """Without an await: that two Workspaces take the same turn is seen here."""
+        now = self.clock.now()
+        self._turns.discard(key)
+        others = {*restarting(self.store, key, now), *map(str, self._turns)}
+        actions = self.plan(replace(observed, restarting=tuple(sorted(others))), now)
+        if any(isinstance(one, Apply | Delete) and one.takes_turn for one in actions):
+            self._turns.add(key)  # until it is looked at again, and the store tells of it
+        return actions
+
+    async def _absent(self, key: Key, needs: Sequence[Need]) -> tuple[Need, ...]:
+        """Those that are not there. What may not be asked for is taken to be there."""
+        found: list[Need] = []
+        for need in needs:
+            try:
+                there = await self.api.exists(NEEDED[need.kind], key.namespace, need.name)
+            except Forbidden as error:
+                _log.warning("%s: %s cannot be looked for: %s", key, need, error)
+                continue
+            if not there:
+                found.append(need)
+        return tuple(found)
+
     def forget(self, key: Key, workspace: Object) -> None:
         """A Workspace that is gone."""
         self._rejected.pop(key, None)
+        self._turns.discard(key)
         self.recorder.forget(uid(workspace))
 
     async def _observe(self, key: Key, workspace: Object) -> Observed:
@@ -165,6 +201,8 @@ class Reconciler:
         match action:
             case LookAgain():
                 run.again.append(action.seconds)
+            case LookFor():
+                raise TypeError("a plan that was told what is there asks again")
             case Apply():
                 await self._apply(run, action)
             case Delete():

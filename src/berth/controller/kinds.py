@@ -46,12 +46,18 @@ POD = Kind("", "v1", "Pod", "pods")
 NODE = Kind("", "v1", "Node", "nodes", namespaced=False)
 NODE_CLAIM = Kind("karpenter.sh", "v1", "NodeClaim", "nodeclaims", namespaced=False)
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps")
+SECRET = Kind("", "v1", "Secret", "secrets")
+VOLUME_CLAIM = Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts")
 EVENT = Kind("", "v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 
 CHILDREN = (STATEFUL_SET, SERVICE, DISRUPTION_BUDGET, NETWORK_POLICY)
 # Kept in the store by watches. NodeClaims only where the cluster has that kind.
 WATCHED = (WORKSPACE, *CHILDREN, POD, NODE)
+
+# What pods may need; only asked for by name, and whether it is there.
+NEEDED = {kind.kind: kind for kind in (SECRET, CONFIG_MAP, VOLUME_CLAIM, SERVICE_ACCOUNT)}
 
 _BY_NAME = {
     (kind.api_version, kind.kind): kind for kind in (*WATCHED, NODE_CLAIM, CONFIG_MAP, EVENT, LEASE)

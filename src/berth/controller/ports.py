@@ -33,6 +33,10 @@ class Api(Protocol):
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object: ...
 
+    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
+        """Whether it is there; of its content nothing is read."""
+        ...
+
     async def has(self, kind: Kind) -> bool:
         """Whether the cluster serves this kind."""
         ...

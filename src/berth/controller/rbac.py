@@ -17,6 +17,9 @@ from berth.controller.kinds import (
     NODE,
     NODE_CLAIM,
     POD,
+    SECRET,
+    SERVICE_ACCOUNT,
+    VOLUME_CLAIM,
     WORKSPACE,
     Kind,
 )
@@ -29,7 +32,8 @@ Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete"]
 #   provisioning the same, only where the chart enables provisioning
 #   own          in the controller's own namespace
 #   claim events in the namespace `default`, only where the chart enables provisioning
-Scope = Literal["watched", "cluster", "provisioning", "own", "claim events"]
+#   secrets      as watched, only where the chart lets Secrets be looked for
+Scope = Literal["watched", "secrets", "cluster", "provisioning", "own", "claim events"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,11 @@ GRANTS: tuple[Grant, ...] = (
     ),
     Grant("watched", POD, ("list", "watch")),
     Grant("watched", CONFIG_MAP, ("get", "watch")),  # of those that a Workspace names
+    # Whether what a pod needs is there, before another is ended for it: the metadata alone is
+    # asked for, and no content of a Secret ever comes to the controller.
+    Grant("secrets", SECRET, ("get",)),
+    Grant("watched", VOLUME_CLAIM, ("get",)),
+    Grant("watched", SERVICE_ACCOUNT, ("get",)),
     Grant("watched", EVENT, ("get", "list", "create", "patch")),
     Grant("cluster", NODE, ("list", "watch")),
     Grant("provisioning", NODE_CLAIM, ("get", "list", "watch", "create", "patch", "delete")),

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from berth.workspace.needs import Need
+
 FIELD_OWNER = "berth"  # of every server-side apply
 
 
@@ -28,6 +30,7 @@ class Apply:
 
     object: dict[str, Any]
     uid: str | None = None
+    takes_turn: bool = False  # pods that answer are restarted, and others wait meanwhile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,7 @@ class Delete:
     namespace: str | None
     name: str
     uid: str
+    takes_turn: bool = False  # as of Apply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,4 +82,11 @@ class LookAgain:
     seconds: float
 
 
-Action = Apply | Delete | WriteStatus | SetFinalizer | Emit | LookAgain
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookFor:
+    """Alone in its plan: look for these, and plan again at once with `Observed.absent`."""
+
+    needs: tuple[Need, ...]
+
+
+Action = LookFor | Apply | Delete | WriteStatus | SetFinalizer | Emit | LookAgain

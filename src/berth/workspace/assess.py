@@ -24,6 +24,7 @@ from berth.workspace import names
 from berth.workspace.claims import ClaimState, claim_state, own_claims
 from berth.workspace.config_record import ConfigRecord, live_record, record
 from berth.workspace.judgement import Judgement, no
+from berth.workspace.needs import Need
 from berth.workspace.nodes import read_nodes
 from berth.workspace.objects.common import Plan
 from berth.workspace.objects.wanted import wanted_objects
@@ -61,6 +62,8 @@ class Assessment:
     pods: tuple[Json, ...] = field(default=())  # of the StatefulSet, by name
     # Why what runs is left behind what is asked for; None: it is not.
     behind: Judgement | None = None
+    looks_for: tuple[Need, ...] = ()  # to be known before pods that answer are ended
+    takes_turn: bool = False  # pods that answer are restarted because of the chart
 
     @property
     def stateful_set(self) -> Json | None:
@@ -158,6 +161,13 @@ def _assess(
         plan=plan,
         wanted=wanted_objects(plan),
     )
+
+
+def workspace_digest(workspace: Json) -> str:
+    """Of what its user asks of the pods: not how many, and nothing that the chart decides."""
+    resource = {k: v for k, v in mapping(workspace, "resource").items() if k != "count"}
+    asked = [resource, dict(mapping(workspace, "inference"))]
+    return names.digest(json.dumps(asked, sort_keys=True, default=str), 16)
 
 
 def place_key(spec: Spec, kind: str) -> str:
@@ -259,6 +269,7 @@ def _plan(observed: Observed, who: Identity, spec: Spec, shape: Shape, live: Jso
         settings=observed.settings,
         placed=encode(placed),
         config=record(spec, who, observed.config_map, live),
+        asked=workspace_digest(observed.workspace),
     )
 
 

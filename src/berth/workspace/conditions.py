@@ -31,6 +31,7 @@ from berth.workspace.observed import Observed
 from berth.workspace.placing import Unplaced
 from berth.workspace.pods import deadline, is_ready
 from berth.workspace.reasons import Reason
+from berth.workspace.restarts import consider
 from berth.workspace.shape import Shape
 from berth.workspace.spec import Identity, Refusal, Spec, identity
 from berth.workspace.types import Condition, Status
@@ -81,7 +82,7 @@ def conditions(observed: Observed, now: datetime) -> dict[str, Any]:
     who = identity(observed)
     if who is None:
         return {}
-    return judge(assess(observed, who, now)).status
+    return judge(consider(assess(observed, who, now))).status
 
 
 def judge(found: Assessment) -> Conditions:
@@ -211,10 +212,11 @@ def _inference(found: Assessment, live: Json | None, judged: Mapping[str, Judgem
     if not found.wanted:
         reason = judged["ResourceReady"].reason
         if live is not None:
+            why = found.behind or judged["ResourceReady"]
             return no(
                 Reason.EarlierGeneration,
                 "What was deployed before is left as it is; this generation is not deployed: "
-                f"{judged['ResourceReady'].message}",
+                f"{why.message}",
             )
         return no(Reason.NotDeployed, f"Nothing was created ({reason.code}).")
     taken = _taken(found)

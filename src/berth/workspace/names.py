@@ -18,6 +18,7 @@ APPLIED = "berth/applied"  # annotation: hashes of what was applied, of the spec
 PLACED = "berth/placed"  # annotation of the StatefulSet: the shape that was chosen, and for what
 CONFIG = "berth/config"  # annotation of the StatefulSet: the options that it runs with, and whose
 VERSION = "berth/version"  # annotation of the pods: a hash of the template that they were made of
+ASKED = "berth/asked"  # annotation of the StatefulSet: a hash of what the Workspace asks for
 POD_INDEX = "apps.kubernetes.io/pod-index"  # label that Kubernetes gives a StatefulSet's pods
 HOSTNAME = "kubernetes.io/hostname"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"

@@ -12,6 +12,7 @@ from typing import Any
 
 from berth.presets.catalogue import Preset
 from berth.presets.image_names import SERVER, image_name
+from berth.workspace.needs import Need
 
 Object = Mapping[str, Any]
 
@@ -32,6 +33,8 @@ class Settings:
     network_policy: bool = True
     grace_seconds: int = 30  # of running requests, after SIGTERM
     storage_class: str = ""  # of the volume that pulled weights lie on; empty: emptyDir
+    look_for_secrets: bool = False  # before a pod that answers is ended for one that needs them
+    max_restarts: int = 1  # Workspaces that a change of the chart restarts at the same time
     api_key_secret: str = ""  # a Secret with BERTH_API_KEY in the Workspace's namespace
 
 
@@ -63,4 +66,7 @@ class Observed:
     claims: tuple[Object, ...] | None = None
     config_map: Object | None = None  # the one that inference.config names
     events: tuple[Object, ...] = ()  # Warning events of the children, the pods and the claims
+    # Of what the plan before asked to look for (LookFor), what is not there; None: none asked.
+    absent: tuple[Need, ...] | None = None
+    restarting: tuple[str, ...] = ()  # other Workspaces whose pods are being replaced now
     rejected: tuple[Rejected, ...] = ()  # what the API server said to earlier actions, the newest

@@ -6,6 +6,7 @@ interrupted between two steps goes on from what is then there.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from berth.cluster.fields import Json, is_going, name_of, text, uid_of
@@ -15,6 +16,7 @@ from berth.workspace.actions import (
     Delete,
     Emit,
     LookAgain,
+    LookFor,
     SetFinalizer,
     WriteStatus,
 )
@@ -23,9 +25,12 @@ from berth.workspace.claims import delete_claim, has_finalizer, own_claims
 from berth.workspace.conditions import Conditions, ending_status, judge
 from berth.workspace.diff import is_current, must_be_made_anew, was_applied
 from berth.workspace.observed import Observed
+from berth.workspace.reasons import Reason
+from berth.workspace.restarts import consider
 from berth.workspace.spec import Identity, identity
 
 _GOING_SECONDS = 5.0  # until something that is being deleted is looked at again
+_KEPT_SECONDS = 10.0  # while pods are kept that should be replaced
 _WAIT_SECONDS = 30.0  # while it is not ready for a reason that no watch of ours tells of
 _CONFIG_SECONDS = 60.0  # should the watch on its ConfigMap have missed something
 
@@ -41,7 +46,9 @@ def plan(observed: Observed, now: datetime) -> tuple[Action, ...]:
         return ()
     if is_going(observed.workspace):
         return _end(observed, who, now)
-    found = assess(observed, who, now)
+    found = consider(assess(observed, who, now))
+    if found.looks_for:
+        return (LookFor(needs=found.looks_for),)
     judged = judge(found)
     actions: list[Action] = []
     look_again: list[float] = list(judged.look_again)
@@ -63,6 +70,11 @@ def plan(observed: Observed, now: datetime) -> tuple[Action, ...]:
         look_again.append(_WAIT_SECONDS)
     if text(observed.workspace, "inference", "config"):
         look_again.append(_CONFIG_SECONDS)
+    if found.behind is not None and found.behind.reason in (
+        Reason.NeedsMissing,
+        Reason.WaitsForTurn,
+    ):
+        look_again.append(_KEPT_SECONDS)
     if look_again:
         actions.append(LookAgain(seconds=max(min(look_again), 1.0)))
     return tuple(actions)
@@ -104,10 +116,11 @@ def _writes(found: Assessment) -> tuple[list[Action], bool]:
         elif is_current(wanted, live):
             continue
         elif wanted["kind"] == "StatefulSet" and _anew(wanted, live):
-            actions.append(_delete(live))
+            actions.append(replace(_delete(live), takes_turn=found.takes_turn))
             going = True
         else:
-            actions.append(Apply(object=wanted, uid=uid_of(live)))
+            turn = found.takes_turn and wanted["kind"] == "StatefulSet"
+            actions.append(Apply(object=wanted, uid=uid_of(live), takes_turn=turn))
     return actions + _orphans(found), going
 
 

@@ -297,6 +297,17 @@ class Reason(Enum):
         "The message has every term. Ask for less in the ConfigMap, or add nodes.",
     )
 
+    NeedsMissing = (
+        "UpToDate",
+        "Something that new pods need is not there: a Secret, a ConfigMap, a claim, an account.",
+        "Create what the message names. The pods of before are kept until it is there.",
+    )
+    WaitsForTurn = (
+        "UpToDate",
+        "A change of the chart restarts one Workspace after another, and another is at it.",
+        "Wait. The others follow when it is ready, or after half an hour.",
+    )
+
     # The Workspace as a whole.
     WorkspaceServes = (
         "WorkspaceReady, WorkspaceSucceeded",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from berth.controller.kinds import (
@@ -22,8 +23,10 @@ from berth.controller.kinds import (
 from berth.controller.observe import observed_of
 from berth.controller.store import Store
 from berth.workspace.actions import Apply, Delete
+from berth.workspace.assess import workspace_digest
 from berth.workspace.names import (
     APPLIED,
+    ASKED,
     CONFIG,
     NAMESPACE_LABEL,
     VERSION,
@@ -68,6 +71,7 @@ class Checks:
         self._held: dict[tuple[str, int], float] = {}  # Workspace and generation: last true when
         self._reported: dict[str, int] = {}  # highest observedGeneration by uid
         self._frozen = False
+        self._served: set[str] = set()  # uids of Workspaces that answered when the chart changed
         # Raised where it happens, and again by the simulation: a controller survives anything.
         self.broken: AssertionError | None = None
         self.awaits_at_last_write = 0
@@ -118,8 +122,19 @@ class Checks:
             if change.kind in (NODE_CLAIM, STATEFUL_SET):
                 self._check_count(change)
         if change.kind in (POD, STATEFUL_SET, WORKSPACE):
+            down = []
             for workspace in self._sim.server.objects[WORKSPACE].values():
                 self._look(workspace)
+                m = workspace["metadata"]
+                if m["uid"] in self._served and not self._has_a_ready_pod(workspace):
+                    down.append(m["name"])
+            most = self._sim.settings.max_restarts
+            self._hold(len(down) <= most, f"the chart's change stopped {down} at once")
+
+    def upgraded(self) -> None:
+        """From now on no more Workspaces than that may stop to answer at the same time."""
+        workspaces = self._sim.server.objects[WORKSPACE].values()
+        self._served = {w["metadata"]["uid"] for w in workspaces if self._has_a_ready_pod(w)}
 
     def nothing_may_change(self) -> None:
         """Nobody but the controllers does anything from now on."""
@@ -176,7 +191,7 @@ class Checks:
         if not self._answers(workspace):
             return
         mark = (m["uid"], m["generation"])
-        if mark in self._held or self._is_deployed(workspace):
+        if mark in self._held or self._was_asked_for(workspace) or self._is_deployed(workspace):
             self._held[mark] = self._sim.now
 
     def _answers(self, workspace: Object) -> bool:
@@ -200,8 +215,25 @@ class Checks:
             )
         return False
 
+    def _was_asked_for(self, workspace: Object) -> bool:
+        """Whether the workload was made for what the Workspace asks for now: the chart may since
+        have come to want other pods, which wait for their turn."""
+        m = workspace["metadata"]
+        return any(
+            _annotation(workload, ASKED) == workspace_digest(workspace)
+            for workload in self._sim.server.search(STATEFUL_SET, m["namespace"])
+            for owner in workload["metadata"].get("ownerReferences") or ()
+            if owner["uid"] == workspace["metadata"]["uid"]
+        )
+
+    def _has_a_ready_pod(self, workspace: Object) -> bool:
+        return self._ready_pods(workspace) > 0
+
     def _is_whole(self, workspace: Object) -> bool:
         """As many pods are ready as are asked for."""
+        return self._ready_pods(workspace) == workspace["resource"].get("count", 1)
+
+    def _ready_pods(self, workspace: Object) -> int:
         ready = [
             pod
             for pod in self._sim.server.search(POD, workspace["metadata"]["namespace"])
@@ -209,7 +241,7 @@ class Checks:
             and (pod["metadata"].get("labels") or {}).get(WORKSPACE_LABEL)
             == label_value(workspace["metadata"]["name"])
         ]
-        return len(ready) == workspace["resource"].get("count", 1)
+        return len(ready)
 
     def _is_deployed(self, workspace: Object) -> bool:
         """Whether the planner, shown everything as it is, would leave the workload as it is."""
@@ -224,10 +256,11 @@ class Checks:
             store,
             Key(m["namespace"], m["name"]),
             workspace,
-            settings=scenario.settings,
+            settings=self._sim.settings,
             presets=scenario.presets,
             config_map=self._sim.config_map(workspace),
         )
+        observed = replace(observed, absent=())
         actions = plan(observed, self._sim.wall())  # not the scenario's, which may be mistaken
         applied = {action.object["kind"] for action in actions if isinstance(action, Apply)}
         deleted = {action.kind for action in actions if isinstance(action, Delete)}

@@ -71,6 +71,11 @@ class SimApi:
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object:
         return await self._request("get", kind, lambda: self._sim.server.get(kind, namespace, name))
 
+    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
+        return await self._request(
+            "get", kind, lambda: self._sim.server.find(kind, namespace, name) is not None
+        )
+
     async def has(self, kind: Kind) -> bool:
         return await self._request("has", kind, lambda: kind not in self._sim.server.missing)
 
@@ -200,7 +205,7 @@ class Process:
             clock=clock,
             store=store,
             plan=scenario.plan,
-            settings=scenario.settings,
+            settings=sim.settings,
             presets=scenario.presets,
             may_write=leads,
         )

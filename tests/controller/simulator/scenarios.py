@@ -11,6 +11,7 @@ from berth.controller.kinds import (
     NODE,
     NODE_CLAIM,
     POD,
+    SECRET,
     SERVICE,
     STATEFUL_SET,
     WORKSPACE,
@@ -42,6 +43,7 @@ from controller.simulator.simulation import Scenario
 if TYPE_CHECKING:
     from controller.simulator.simulation import Simulation
 
+_KEYED = Settings(api_key_secret="keys", look_for_secrets=True)
 NODE_CLASS = {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "gpu"}
 PROVISIONING = Settings(provisioning=True, node_class=NODE_CLASS)
 CLAIM = names.claim(NAMESPACE, "llama", 0)
@@ -82,6 +84,16 @@ def _options(content: str) -> dict[str, Any]:
 
 def _count(pods: int) -> Step:
     return edit(WORKSPACE, *MINE, {"resource": {"count": pods}})
+
+
+def _own_node(pool: str) -> Step:
+    node = gpu_node(pool)
+    node["metadata"]["labels"]["pool"] = pool
+    return create_node(node)
+
+
+def _upgrade(settings: Settings) -> Step:
+    return lambda sim: sim.upgrade(settings)
 
 
 def _config_goes(sim: Simulation) -> None:
@@ -154,6 +166,7 @@ def _capacity_at(second: float) -> Any:
 
 _STOLEN_SERVICE = _stranger("Service", "llama", {"spec": {"ports": [{"port": 8080}]}})
 _CONFIG = _stranger("ConfigMap", "options", {"data": {"inference_config.yaml": ""}})
+_KEYS = _stranger("Secret", "keys", {"data": {}})
 _WITH_CONFIG = workspace()
 _WITH_CONFIG["inference"]["config"] = "options"
 # Seventy billion parameters in two bytes each: two nodes of 80 GB, and not one.
@@ -286,6 +299,23 @@ SCENARIOS: tuple[Scenario, ...] = (
         (1, _LLAMA),
         (60, _count(3)),
         (130, _count(1)),
+    ),
+    # The chart.
+    _scenario(
+        "a value of the chart changes for three",
+        together(*map(_own_node, ("one", "two", "three")), create(SECRET, _KEYS)),
+        *(
+            (1, create_workspace(workspace(name, labels={"pool": name})))
+            for name in ("one", "two", "three")
+        ),
+        (60, _upgrade(_KEYED)),
+        settle=1500.0,
+    ),
+    _scenario(
+        "a Secret of the chart comes late",
+        together(_GPU, _LLAMA),
+        (60, _upgrade(_KEYED)),
+        (150, create(SECRET, _KEYS)),
     ),
     # Nodes.
     _scenario(

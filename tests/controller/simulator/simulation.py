@@ -60,6 +60,7 @@ class Simulation:
 
     def __init__(self, scenario: Scenario, seed: int, faults: Faults | None = None) -> None:
         self.scenario = scenario
+        self.settings = scenario.settings
         self.now = 0.0
         self.dice = Dice(faults or Faults(), random.Random(seed))
         self.server = Server(self.wall, set(scenario.missing))
@@ -132,6 +133,13 @@ class Simulation:
         process.kill()
         place = self.processes.index(process)
         self.at(self.now + _RESTART, self._start_again, place)
+
+    def upgrade(self, settings: Settings) -> None:
+        """As `helm upgrade` with another value: the controllers are started anew with it."""
+        self.settings = settings
+        self.checks.upgraded()
+        for process in self.processes:
+            self.crashed(process)
 
     def config_map(self, workspace: Object) -> Object | None:
         """The ConfigMap that a Workspace names."""

@@ -25,6 +25,7 @@ class Plan:
     shape: Shape
     settings: Settings
     placed: str  # annotation of the StatefulSet
+    asked: str  # another: a hash of what the Workspace asks of its pods
     config: str = ""  # another: which ConfigMap's options these are
 
     @property

@@ -35,7 +35,7 @@ def stateful_set(plan: Plan) -> dict[str, Any]:
     if claims:
         body["volumeClaimTemplates"] = claims
     found = metadata(plan, names.stateful_set(plan.who.name))
-    found["annotations"] = {names.PLACED: plan.placed}
+    found["annotations"] = {names.PLACED: plan.placed, names.ASKED: plan.asked}
     if plan.config:
         found["annotations"][names.CONFIG] = plan.config
     return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": found, "spec": body}

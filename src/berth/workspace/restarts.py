@@ -1,0 +1,88 @@
+"""Whether pods that answer may be ended for new ones now, or are kept, and why.
+
+They are kept while something that the new ones need is not there, and while it is another
+Workspace's turn: a change of the chart concerns every Workspace, and must not restart all at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from berth.cluster.fields import Json, condition, is_going, mapping, text, whole, words
+from berth.workspace import names
+from berth.workspace.assess import Assessment, workspace_digest
+from berth.workspace.diff import must_be_made_anew
+from berth.workspace.judgement import Judgement, no
+from berth.workspace.needs import Need, needs_of
+from berth.workspace.objects.wanted import version_of
+from berth.workspace.pods import is_ready
+from berth.workspace.reasons import Reason
+
+_MOST = 5  # names in one message
+
+
+def consider(found: Assessment) -> Assessment:
+    """The assessment, with what is wanted left as it is where pods that answer are to be kept."""
+    live = found.stateful_set
+    if live is None or is_going(live) or not found.wanted or not _restarts(found, live):
+        return found
+    if not any(is_ready(pod) for pod in found.pods):
+        return found  # there is nothing to lose
+    looked = found.observed.absent
+    if looked is None:
+        needs = needs_of(mapping(found.wanted_stateful_set, "spec", "template", "spec"))
+        if not found.observed.settings.look_for_secrets:  # the controller may not then
+            needs = tuple(one for one in needs if one.kind != "Secret")
+        if needs:
+            return replace(found, looks_for=needs)
+    elif looked:
+        return _kept(found, live, no(Reason.NeedsMissing, _missing(found, looked)))
+    if not _is_the_chart_s(found, live):
+        return found
+    others = found.observed.restarting
+    if len(others) >= found.observed.settings.max_restarts:
+        told = f"{', '.join(others[:_MOST])} {'is' if len(others) == 1 else 'are'} brought up first"
+        return _kept(found, live, no(Reason.WaitsForTurn, f"{told}; this Workspace follows."))
+    return replace(found, takes_turn=True)
+
+
+def _restarts(found: Assessment, live: Json) -> bool:
+    wanted = found.wanted_stateful_set
+    return must_be_made_anew(wanted, live) or version_of(wanted) != version_of(live)
+
+
+def _asks_the_same(found: Assessment, live: Json) -> bool:
+    """Whether what runs was made for the Workspace as it is now."""
+    written = words(live, "metadata", "annotations").get(names.ASKED)
+    if written is not None:
+        return written == workspace_digest(found.observed.workspace)
+    # Made by an earlier controller, which said so only in the status.
+    told = condition(found.observed.workspace, "InferenceReady")
+    return (text(told, "status"), whole(told, "observedGeneration")) == (
+        "True",
+        found.who.generation,
+    )
+
+
+def _is_the_chart_s(found: Assessment, live: Json) -> bool:
+    """Whether neither the Workspace nor its ConfigMap asks for the restart."""
+    wanted = words(found.wanted_stateful_set, "metadata", "annotations").get(names.CONFIG)
+    config = words(live, "metadata", "annotations").get(names.CONFIG)
+    return _asks_the_same(found, live) and (wanted == config or config is None)
+
+
+def _kept(found: Assessment, live: Json, why: Judgement) -> Assessment:
+    """Where the pods still are what the Workspace asks for, they are judged as such."""
+    if not _asks_the_same(found, live):
+        return replace(found, wanted=(), behind=why)
+    wanted = (dict(live) if one["kind"] == "StatefulSet" else one for one in found.wanted)
+    return replace(found, wanted=tuple(wanted), behind=why)
+
+
+def _missing(found: Assessment, absent: tuple[Need, ...]) -> str:
+    named = ", ".join(str(one) for one in absent[:_MOST])
+    is_are, it = ("is", "it") if len(absent) == 1 else ("are", "them")
+    return (
+        f"{named} {is_are} not in namespace {found.who.namespace}, and the new pods need {it}. "
+        f"Create {it}; until then the pods of before go on."
+    )
