@@ -26,7 +26,7 @@ from berth.cli.refused import refuse
 from berth.cli.serve import _engine_kind
 from berth.fit import FitInputError, FitRequest, fit, own_gpus
 from berth.models.weights.names import tensor_shapes
-from berth.protocol.config import EngineKind
+from berth.protocol.engines import EngineKind
 
 DRAWS = int(os.environ.get("BERTH_DRAWS", "300"))
 OPTIONS: dict[str, Any] = {

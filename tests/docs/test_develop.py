@@ -9,7 +9,7 @@ import pytest
 
 from berth.checkpoint.architectures import all_architectures
 from berth.cli.serve import serve
-from berth.protocol.config import EngineKind
+from berth.protocol.engines import EngineKind
 from e2e.berth_server import ROOT
 
 PAGE = (ROOT / "docs/develop.md").read_text()

@@ -15,7 +15,7 @@ from berth.checkpoint.describe import Description
 from berth.checkpoint.errors import NoEngine
 from berth.checkpoint.quantised import complaint_of, is_installed
 from berth.checkpoint.text_types import TEXT_TYPES
-from berth.protocol.config import EngineKind
+from berth.protocol.engines import EngineKind
 
 Wanted = Literal["auto"] | EngineKind
 

@@ -22,7 +22,7 @@ from berth.fit.placement import (
 )
 from berth.fit.quantization import SCHEMES
 from berth.fit.request import ENGINES, FitRequest
-from berth.protocol.config import EngineKind
+from berth.protocol.engines import EngineKind
 
 
 @click.command()

@@ -27,7 +27,7 @@ from berth.fit import fit as ask
 from berth.fit.machines import Cloud
 from berth.fit.quantization import SCHEMES
 from berth.fit.request import ENGINES, EngineName
-from berth.protocol.config import EngineKind
+from berth.protocol.engines import EngineKind
 
 DOES_NOT_FIT = 1
 

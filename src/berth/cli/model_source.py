@@ -25,7 +25,7 @@ from berth.checkpoint.numbers import ModelNumbers
 from berth.checkpoint.stored import most_bytes
 from berth.fit.published import measured_bytes
 from berth.presets.catalogue import Preset, PresetError, find_preset, load_presets
-from berth.protocol.config import EngineKind
+from berth.protocol.engines import EngineKind
 
 if TYPE_CHECKING:
     import httpx

@@ -20,7 +20,7 @@ from berth.models.weights.digests import DigestError, spans
 from berth.models.weights.names import shard_files, tensor_shapes
 from berth.models.weights.pth_torn import first_torn
 from berth.models.weights.source import WeightError
-from berth.protocol.config import EngineKind
+from berth.protocol.engines import EngineKind
 
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 

@@ -31,7 +31,8 @@ from berth.cli.sizes import Bytes
 from berth.images.weight_files import WeightsMissing
 from berth.presets.catalogue import PresetError
 from berth.presets.source import PullError
-from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, EngineKind, Verify
+from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, Verify
+from berth.protocol.engines import ENGINES, GENERATING, EngineKind
 from berth.server.auth import bind_host, parse_api_keys
 from berth.server.logs import configure_logging
 from berth.server.metrics import Metrics
@@ -342,7 +343,7 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
 def _require(kind: EngineKind) -> None:
     """Raises ModuleNotFoundError where what the engine imports is not installed: said here, and
     not by an engine that was started in vain."""
-    for module in modules_of("engine" if kind == "native" else "transformers"):
+    for module in modules_of(ENGINES[kind].extra):
         if importlib.util.find_spec(module) is None:
             raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
@@ -359,9 +360,9 @@ def _engine_kind(folder: Path, options: dict[str, Any]) -> EngineKind:
     if choice.why is not None:
         _log.info("the engine is transformers: %s", choice.why)
     several = options["degree"] not in (1, "auto") or options["nnodes"] > 1
-    if kind == "transformers" and several:
+    if several and ENGINES[kind].parallel == "layers":
         raise ValueError(
-            "the transformers engine is one process on one node, which spreads a model over that "
+            f"the {kind} engine is one process on one node, which spreads a model over that "
             "node's GPUs by itself (--device-map); leave --degree and --nnodes out"
         )
     return kind
@@ -371,7 +372,7 @@ def _degree(folder: Path, kind: EngineKind, options: dict[str, Any]) -> int:
     """Ranks over all nodes. Raises ConfigError or ValueError."""
     if options["degree"] != "auto":
         return cast(int, options["degree"])
-    if kind == "transformers":
+    if ENGINES[kind].parallel == "layers":
         return 1
     if options["nnodes"] > 1:
         raise ValueError("--degree auto counts this machine's GPUs; with --nnodes give the number")
@@ -408,13 +409,13 @@ def _service(serving: ServingConfig, metrics: Metrics) -> ModelService | TwoEngi
     """The model on its engine, with generate behind it where that can read the folder too."""
     engine = serving.engine
     if (
-        engine.engine != "native"
+        ENGINES[engine.engine].generates
         or serving.launch.nnodes > 1
-        or folder_layout(Path(engine.model)) != "hf"
+        or folder_layout(Path(engine.model)) not in ENGINES[GENERATING].layouts
         or importlib.util.find_spec("transformers") is None
     ):
         return ModelService(serving, metrics)
-    second = msgspec.structs.replace(engine, engine="transformers", degree=1)
+    second = msgspec.structs.replace(engine, engine=GENERATING, degree=1)
     return TwoEngines(serving, dataclasses.replace(serving, engine=second), metrics)
 
 

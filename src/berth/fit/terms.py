@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from berth.checkpoint.numbers import Attention, Mlp
 from berth.fit.activations import (
@@ -18,11 +18,12 @@ from berth.fit.request import EngineName, FitRequest
 from berth.fit.runtime import Overhead, overhead, runtime_overhead
 from berth.fit.sharding import Layout, Outline, Stage, model_bytes, sizes_agree
 from berth.fit.units import ELEMENT_BYTES, GIB, MIB, ceil_bytes, ceil_div
-from berth.protocol.config import MAX_NUM_SEQS, EngineKind
+from berth.protocol.config import MAX_NUM_SEQS
+from berth.protocol.engines import ENGINES
 
 Resource = Literal["device", "host", "shm", "disk"]
 LARGE_DEVICE = 70 * GIB
-ENGINE_KINDS: tuple[str, ...] = get_args(EngineKind)  # those that Berth's server runs
+ENGINE_KINDS: tuple[str, ...] = tuple(ENGINES)  # those that Berth's server runs
 
 WEIGHTS = "weights"
 CACHE = "kv cache"

@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from berth.protocol.engines import EngineKind
+
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
-EngineKind = Literal["native", "transformers"]
 # off: nothing of the weights is read for its checksum. auto: what has a checksum or a digest. full:
 # files that have none are refused.
 Verify = Literal["off", "auto", "full"]

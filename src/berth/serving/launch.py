@@ -10,22 +10,18 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from berth.limits.cpus import cpus
-from berth.protocol.config import EngineConfig, EngineKind
+from berth.protocol.config import EngineConfig
+from berth.protocol.engines import ENGINES
 
 # Every process of one engine inherits this variable. It is how all of them are found, whatever
 # sessions and process groups torchrun gave them and whoever their parent is by now.
 _MARK = "BERTH_ENGINE_GROUP"
-ENGINE_MODULES: Mapping[EngineKind, str] = {
-    "native": "berth.engines.native",
-    "transformers": "berth.engines.transformers",
-}
 _PF_EXITING = 4  # of the kernel's flags of a process
 _GUARD = str(Path(__file__).with_name("guard.py"))
 
@@ -76,7 +72,7 @@ class LaunchConfig:
 
 def engine_command(launch: LaunchConfig, config: EngineConfig) -> list[str]:
     """The command line of this node's engine: one process, or torchrun with its ranks."""
-    argv = launch.engine_argv or ("-m", ENGINE_MODULES[config.engine])
+    argv = launch.engine_argv or ("-m", ENGINES[config.engine].module)
     engine = [*argv, "--config", msgspec.json.encode(config).decode()]
     if config.degree == 1:
         return [sys.executable, *engine]

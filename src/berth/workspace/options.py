@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from berth.fit.request import DTYPES
+from berth.protocol.engines import ENGINES, QUANTISING
 
 FILES = ("berth.yaml", "inference_config.yaml")
 _SECTIONS = ("berth", "vllm")
@@ -77,7 +78,7 @@ SYNONYMS: Mapping[str, str] = {
     "max-batch-size": "max-num-seqs",
     "max-num-batched-tokens": "max-batch-tokens",
 }
-_ENGINES = ("auto", "native", "transformers")
+_ENGINES = ("auto", *ENGINES)
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "dtype": ("auto", *DTYPES),
     "engine": _ENGINES,
@@ -239,7 +240,7 @@ def _options(found: dict[str, Any]) -> Options:
         dtype=found.get("dtype", "auto"),
         memory_fraction=found.get("memory-fraction"),
         degree=found.get("degree"),
-        engine="transformers" if quantize else found.get("engine", "auto"),
+        engine=QUANTISING if quantize else found.get("engine", "auto"),
         quantize=quantize,
     )
 

@@ -120,7 +120,7 @@ def _new_gpu(spec: Spec, machine: Machine) -> Shape | Unplaced:
     alone = cached_fit(question(spec, machine))
     if alone.accepted:
         return shape_of(spec, alone, (), group=False)
-    if spec.count == 1 or spec.engine != "native":
+    if spec.count == 1 or spec.parallel != "ranks":
         return _refused(alone)
     together = group_verdict(spec, machine)
     return shape_of(spec, together, (), group=True) if together.accepted else _refused(together)
@@ -134,7 +134,7 @@ def usable_nodes(spec: Spec, shape: Shape, nodes: Sequence[Node]) -> int:
         return len(search.place(matching, 1, cpu=True).nodes)
     ask = partial(group_question, spec)
     if shape.kind == "replicas":
-        by_layers = spec.engine == "transformers"
+        by_layers = spec.parallel == "layers"
         layout = (1, shape.ranks) if by_layers else (shape.ranks, 1)
         ask = partial(_with_layout, spec, layout)
     return len(search.place(matching, 1, ask).nodes)
@@ -167,7 +167,7 @@ class _Search:
         if any(one.code == "no GPU node" and one.node is None for one in alone.reasons):
             return self._on_ram()  # of all nodes, and not only of some of them
         # Split only where there could never be enough whole ones: a busy node is no reason to.
-        if self.spec.count > 1 and self.spec.engine == "native" and whole._replicas() is None:
+        if self.spec.count > 1 and self.spec.parallel == "ranks" and whole._replicas() is None:
             found = self._group()
             if isinstance(found, Room) or not alone.placed:
                 return found

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, cast
 
 from berth.cluster.fields import name_of, text, uid_of, whole, words
 from berth.near import nearest
 from berth.presets.catalogue import Preset
+from berth.protocol.engines import ENGINES, EngineKind
 from berth.workspace.names import LOAD_BALANCER
 from berth.workspace.observed import Observed
 from berth.workspace.options import OptionError, Options, read_options
@@ -60,6 +61,12 @@ class Spec:
         if self.preset is None:
             return ""
         return self.preset.engine if self.options.engine == "auto" else self.options.engine
+
+    @property
+    def parallel(self) -> Literal["ranks", "layers", ""]:
+        """How that engine shares a model between GPUs; "" without one that Berth starts."""
+        traits = ENGINES.get(cast(EngineKind, self.engine))
+        return "" if traits is None else traits.parallel
 
 
 def identity(observed: Observed) -> Identity | None:

@@ -27,6 +27,7 @@ import msgspec
 
 from berth.engines.host.link import Link
 from berth.protocol.config import EngineConfig
+from berth.protocol.engines import ENGINES, EngineKind
 from berth.protocol.messages import Fatal
 
 log = logging.getLogger(__name__)
@@ -43,15 +44,13 @@ _FINAL_ERRNOS = frozenset(
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
-def run_rank(module: str, extra: str, load: Callable[[], Start]) -> NoReturn:
+def run_rank(engine: EngineKind, load: Callable[[], Start]) -> NoReturn:
     """The whole of an engine's `__main__`. Never returns.
 
     Args:
-        module: the engine's module, for the usage line.
-        extra: of pyproject.toml, that installs what the engine imports.
         load: imports the engine; slow, so that the server should see us connected before.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {module}")
+    parser = argparse.ArgumentParser(prog=f"python -m {ENGINES[engine].module}")
     parser.add_argument("--config", required=True, help="EngineConfig as JSON")
     config = msgspec.json.decode(parser.parse_args().config, type=EngineConfig)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
@@ -65,7 +64,7 @@ def run_rank(module: str, extra: str, load: Callable[[], Start]) -> NoReturn:
         serving = True
         serve()
     except Exception as error:
-        fatal = describe(error, rank, extra, serving=serving)
+        fatal = describe(error, rank, ENGINES[engine].extra, serving=serving)
         if fatal.retry and not _out_of_memory(error):
             log.exception("rank %d cannot go on", rank)
         link.send(fatal)

@@ -21,4 +21,4 @@ def _load() -> Start:
 
 
 if __name__ == "__main__":
-    run_rank("berth.engines.native", "engine", _load)
+    run_rank("native", _load)

@@ -16,4 +16,4 @@ def _load() -> Start:
 
 
 if __name__ == "__main__":
-    run_rank("berth.engines.transformers", "transformers", _load)
+    run_rank("transformers", _load)
