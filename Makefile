@@ -64,6 +64,7 @@ docs: $(VENV)/.test  ## write the generated pages anew
 	$(BIN)/python -m berth.workspace.crd > api/kaito.sh_workspaces.yaml
 	$(BIN)/python -m tools.crd_page docs/workspace.md
 	$(BIN)/python -m berth.workspace.reasons > docs/conditions.md
+	$(BIN)/python -m tools.kaito_page docs/from-kaito.md
 	$(BIN)/python -m tools.plan_examples workspace-examples
 	$(BIN)/python docker/generate.py
 	$(BIN)/python charts/schema.py

@@ -84,8 +84,10 @@ def test_its_names_are_kaitos() -> None:
 def test_its_columns_tell_what_a_newcomer_asks() -> None:
     for version in crd()["spec"]["versions"]:
         columns = {c["name"]: c["jsonPath"] for c in version["additionalPrinterColumns"]}
+        of_kaito = ["TargetNodeCount", "State"] if version["name"] == "v1beta1" else []
         assert list(columns) == [
-            *("Instance", "ResourceReady", "InferenceReady", "WorkspaceReady", "Fit", "URL", "Age")
+            *("Instance", "ResourceReady", "InferenceReady", "WorkspaceReady"),
+            *("WorkspaceSucceeded", *of_kaito, "Fit", "URL", "Age"),
         ]
         known = {path for path, _ in nodes(schema())}
         plain = {path.removeprefix(".") for path in columns.values() if "[" not in path}

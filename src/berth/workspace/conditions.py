@@ -34,6 +34,7 @@ from berth.workspace.reasons import Reason
 from berth.workspace.restarts import consider
 from berth.workspace.shape import Shape
 from berth.workspace.spec import Identity, Refusal, Spec, identity
+from berth.workspace.state import state_of
 from berth.workspace.types import Condition, Status
 from berth.workspace.up_to_date import up_to_date
 
@@ -96,6 +97,7 @@ def judge(found: Assessment) -> Conditions:
         found.now,
         Status(
             worker_nodes=_worker_nodes(found),
+            state=state_of(judged),
             target_node_count=spec.count if isinstance(spec, Spec) else 0,
             fit=placement.fit if isinstance(placement, Shape | Unplaced) else None,
             endpoint=_endpoint(found),
@@ -127,7 +129,7 @@ def ending_status(
         "WorkspaceSucceeded": ended,
         "WorkspaceDeleting": yes(Reason.Deleting, message),
     }
-    return status_of(observed, who, judged, now, Status())
+    return status_of(observed, who, judged, now, Status(state=state_of(judged)))
 
 
 def status_of(

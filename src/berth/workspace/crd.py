@@ -98,7 +98,18 @@ def _version(name: str) -> dict[str, Any]:
             _column("Instance", ".resource.instanceType"),
             *(
                 _column(type, f'.status.conditions[?(@.type=="{type}")].status')
-                for type in ("ResourceReady", "InferenceReady", "WorkspaceReady")
+                for type in (
+                    *("ResourceReady", "InferenceReady", "WorkspaceReady"),
+                    "WorkspaceSucceeded",
+                )
+            ),
+            *(
+                (
+                    _column("TargetNodeCount", ".status.targetNodeCount", "integer"),
+                    _column("State", ".status.state"),
+                )
+                if name == "v1beta1"
+                else ()
             ),
             _column("Fit", ".status.fit.outcome"),
             _column("URL", ".status.endpoint"),

@@ -20,6 +20,7 @@ KIND, PLURAL = "Workspace", "workspaces"
 AccessMode = Literal["public", "private"]
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
 Outcome = Literal["fits", "fits with less", "does not fit"]
+State = Literal["Pending", "Ready", "NotReady", "Running", "Succeeded", "Failed"]
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 # Bounds keep the cost of the CEL rules that walk these fields below the API server's limit.
@@ -298,5 +299,14 @@ class Status(_Part, frozen=True, kw_only=True):
     target_node_count: Annotated[
         int, Meta(ge=0, description="How many nodes it should run on.", extra_json_schema=_INT32)
     ] = 0
+    state: Annotated[
+        State | None,
+        Meta(
+            description=(
+                "Ready: it answers. Pending: what should answer is not there yet. NotReady: it "
+                "should, and does not. The others are KAITO's, of tuning."
+            )
+        ),
+    ] = None
     fit: Fit | None = None
     endpoint: Annotated[str, Meta(description="Where it answers.")] = ""
