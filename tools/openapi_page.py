@@ -26,6 +26,7 @@ class _NoModel:
         return Health(state="starting", detail="No model is served.", ready=False)
 
     template_variables: frozenset[str] = frozenset()
+    template_roles: frozenset[str] = frozenset()
 
     def render_chat(
         self, messages: Sequence[Message], options: ChatOptions | None = None

@@ -157,6 +157,7 @@ class FakeService:
         return self.state
 
     template_variables = frozenset({"enable_thinking"})
+    template_roles = frozenset(_ROLES)
 
     def render_chat(
         self, messages: Sequence[Message], options: ChatOptions | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from fake_service import FakeService
 from fastapi import Request
 from starlette.responses import Response
 
+from berth.server import dialects
 from berth.server.app import create_app
 from berth.server.body import decode
 from berth.server.context import Server, context_of
@@ -233,6 +235,11 @@ def test_every_reference_of_such_a_document_leads_somewhere(talk: AppClient) -> 
     text = json.dumps(page["paths"]) + json.dumps(page["components"])
     refs = {part.partition('"')[0] for part in text.split('"#/components/schemas/')[1:]}
     assert refs <= set(page["components"]["schemas"])
+
+
+def test_every_package_of_a_dialect_is_served() -> None:
+    packages = {entry.name for entry in pkgutil.iter_modules(dialects.__path__)}
+    assert {dialect.name for dialect in DIALECTS} == packages
 
 
 def test_a_dialect_can_be_left_out() -> None:

@@ -15,8 +15,8 @@ from fake_service import FakeService
 from openai.types import completion_create_params as completion_params
 from openai.types.chat import completion_create_params as chat_params
 
+from berth.server.dialects.openai.bodies import ChatCompletionRequest, CompletionRequest
 from berth.server.dialects.openai.fields import REFUSED, REFUSED_IN_CHATS
-from berth.server.dialects.openai.parse import ChatCompletionRequest, CompletionRequest
 
 PAGE = Path(__file__).parents[2] / "docs" / "http.md"
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"

@@ -76,6 +76,8 @@ def test_a_served_page_states_what_its_own_model_and_settings_allow() -> None:
     assert fields["stop_token_ids"]["anyOf"][0]["items"]["maximum"] == 511
     assert fields["model"]["enum"] == ["pocket", "gpt", "", None]
     assert fields["prompt"]["anyOf"][1]["maxItems"] == 9
+    role = schemas["ChatMessage"]["properties"]["role"]
+    assert set(role["enum"]) == {"system", "developer", "user", "assistant"}
     keys = re.compile(fields["logit_bias"]["anyOf"][0]["propertyNames"]["pattern"])
     tokens = {number for number in range(2000) if keys.fullmatch(str(number))}
     assert tokens == set(range(512))

@@ -9,7 +9,7 @@ from test_chat_templates import Characters
 
 from berth.serving.chat_template import Llama2Template, PlainTemplate
 from berth.serving.chat_templates import named_template
-from berth.serving.dialog import merge, render
+from berth.serving.dialog import ROLES, known_roles, merge, render
 from berth.serving.errors import InvalidRequest
 from berth.serving.jinja_template import JinjaTemplate
 from berth.serving.request import ChatOptions, Message
@@ -27,6 +27,19 @@ def dialog(*turns: str) -> list[Message]:
 
 def text(ids: list[int]) -> str:
     return "".join("<s>" if i == 0xE000 else "</s>" if i == 0xE001 else chr(i) for i in ids)
+
+
+def test_the_roles_that_a_template_takes_are_found_by_trying() -> None:
+    assert known_roles(LLAMA) == {"system", "user", "assistant"}
+    assert known_roles(PlainTemplate(Characters())) == set(ROLES)
+    late = JinjaTemplate(
+        "{% for m in messages %}{% if m.role == 'tool' and loop.index0 < 2 or m.role not in "
+        "['user', 'assistant', 'tool'] %}{{ raise_exception('no') }}{% endif %}{{ m.content }}"
+        "{% endfor %}",
+        NOWHERE,
+        Characters(),
+    )
+    assert known_roles(late) == {"user", "assistant", "tool"}
 
 
 @pytest.mark.parametrize(

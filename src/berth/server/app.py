@@ -98,6 +98,7 @@ def _limits(server: Server) -> Limits:
         limits,
         context=service.max_model_len,
         vocabulary=service.vocab_size,
+        roles=service.template_roles,
         generate=service.generates,
         names=(service.model_id, *settings.model_aliases),
     )

@@ -9,7 +9,7 @@ fields in the struct's `json_schema`. What depends on the server's settings or o
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -31,6 +31,7 @@ class Limits:
     context: int = 0  # tokens of prompt and output together
     vocabulary: int = 0  # tokens that there are
     names: tuple[str, ...] = ()  # of the served model
+    roles: frozenset[str] = frozenset()  # that its chat template knows
     generate: bool = True  # whether Hugging Face's generate is there
 
 
@@ -64,6 +65,7 @@ _BOUNDS: dict[str, _Bound] = {
     "vocabulary": lambda limits, _: {"maxItems": limits.vocabulary} if limits.vocabulary else {},
     "token_keys": lambda limits, _: {"propertyNames": {"pattern": _token_keys(limits.vocabulary)}},
     "names": lambda limits, _: {"enum": [*limits.names, "", None]} if limits.names else {},
+    "roles": lambda limits, own: _known(own["enum"], limits.roles) if limits.roles else {},
     # What only generate does, where it is not there: the default, or null.
     "generate": lambda limits, own: {} if limits.generate else _left_at(own["default"]),
 }
@@ -78,6 +80,11 @@ def resolved(schema: Any, limits: Limits) -> Any:
     if isinstance(schema, list | tuple):
         return [resolved(item, limits) for item in schema]
     return schema
+
+
+def _known(roles: Sequence[str], taken: frozenset[str]) -> Schema:
+    """Of all roles those that are taken; developer is another word for system."""
+    return {"enum": [r for r in roles if ("system" if r == "developer" else r) in taken]}
 
 
 def _left_at(default: object) -> Schema:

@@ -52,6 +52,28 @@ def merge(messages: Sequence[Message]) -> list[Message]:
     return merged
 
 
+ROLES = ("system", "user", "assistant", "tool", "function")
+
+
+def known_roles(template: ChatTemplate) -> frozenset[str]:
+    """The roles that a template takes anywhere in a dialog, found by trying."""
+    before = ((), ("user",), ("user", "assistant"), ("system",), ("system", "user", "assistant"))
+    after = ((), ("user",), ("assistant", "user"))
+    return frozenset(
+        role
+        for role in ROLES
+        if any(_takes(template, (*b, role, *a)) for b in before for a in after)
+    )
+
+
+def _takes(template: ChatTemplate, roles: Sequence[str]) -> bool:
+    try:
+        template.render([Message(role, "x") for role in roles])
+    except InvalidRequest:
+        return False
+    return True
+
+
 def _named(refusal: InvalidRequest, messages: Sequence[Message]) -> InvalidRequest:
     """The template's own sentence, and the first message that stands where templates want none."""
     index = _out_of_place(messages)

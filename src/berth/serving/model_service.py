@@ -8,13 +8,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import cached_property
 
 import msgspec
 
 from berth.protocol.messages import Cancel, EngineStats, Ready, StepReport, Submit
 from berth.serving.chat_template import ChatPrompt
 from berth.serving.check_generate import check_generate
-from berth.serving.dialog import render
+from berth.serving.dialog import known_roles, render
 from berth.serving.errors import EngineFailed, Overloaded, ServingError, TimedOut, Unavailable
 from berth.serving.generation import ModelGeneration
 from berth.serving.observer import NullObserver, Observer, RequestRecord
@@ -117,6 +118,11 @@ class ModelService:
     def template_variables(self) -> frozenset[str]:
         """See `Service`."""
         return self._config.template.variables
+
+    @cached_property
+    def template_roles(self) -> frozenset[str]:
+        """See `Service`."""
+        return known_roles(self._config.template)
 
     def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> list[int]:
         """See `Service`. May be called in another thread."""

@@ -76,6 +76,11 @@ class TwoEngines:
     def template_variables(self) -> frozenset[str]:
         return self._native.template_variables
 
+    @property
+    def template_roles(self) -> frozenset[str]:
+        """See `Service`."""
+        return self._native.template_roles
+
     def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> list[int]:
         """See `Service`."""
         return self._native.render_chat(messages, options)

@@ -15,6 +15,11 @@ from starlette.responses import Response
 from berth.server.body import LARGE_BODY, read_body
 from berth.server.context import RequestContext, Server, context_of
 from berth.server.dialects.openai import parse, render, stream
+from berth.server.dialects.openai.bodies import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    Sampling,
+)
 from berth.server.errors import renamed
 from berth.server.generate import answers, open_stream, submit_all
 from berth.server.ignored import noted, noted_raw
@@ -25,7 +30,7 @@ from berth.serving.errors import InvalidRequest
 from berth.serving.request import Answer, Options
 from berth.serving.service import Generation
 
-T = TypeVar("T", bound=parse.Sampling)
+T = TypeVar("T", bound=Sampling)
 
 
 def mount(mount: Mount, server: Server, prefix: str = "/v1") -> None:
@@ -52,12 +57,12 @@ def mount(mount: Mount, server: Server, prefix: str = "/v1") -> None:
     mount.get(f"{prefix}/models/{{model_id:path}}", get_model, {200: render.Model}, statuses=[404])
     mount.post(
         f"{prefix}/chat/completions", chat_completions,
-        [parse.ChatCompletionRequest], [render.ChatCompletion],
+        [ChatCompletionRequest], [render.ChatCompletion],
         example={"messages": [{"role": "user", "content": "What is the capital of France?"}]},
         stream=stream.CHAT_SHAPES, events=stream.CHAT_EVENTS, statuses=[404],
     )  # fmt: skip
     mount.post(
-        f"{prefix}/completions", completions, [parse.CompletionRequest], [render.Completion],
+        f"{prefix}/completions", completions, [CompletionRequest], [render.Completion],
         example={"prompt": "Simply put, the theory of relativity states that", "max_tokens": 64},
         stream=stream.COMPLETION_SHAPES, events=stream.COMPLETION_EVENTS, statuses=[404],
     )  # fmt: skip
@@ -87,7 +92,7 @@ _COMPLETION = _Form(
 class _Asked:
     """A call that has been read: what to generate, and what the answer says beside it."""
 
-    call: parse.Sampling
+    call: Sampling
     ignored: list[str]
     model: str
     prompts: Sequence[Sequence[int]]
@@ -184,7 +189,7 @@ def _submit(server: Server, context: RequestContext, asked: _Asked) -> list[Gene
         raise renamed(error, asked.names) from None
 
 
-def _chat_names(call: parse.ChatCompletionRequest) -> dict[str, str]:
+def _chat_names(call: ChatCompletionRequest) -> dict[str, str]:
     if call.max_completion_tokens is None:
         return {"prompt": "messages"}
     return {"prompt": "messages", "max_tokens": "max_completion_tokens"}
