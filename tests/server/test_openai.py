@@ -300,6 +300,19 @@ def test_a_prompt_that_can_never_fit_has_openais_code(client: AppClient) -> None
     assert (error["code"], error["param"]) == ("context_length_exceeded", "prompt")
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [(CHAT, {"messages": HELLO}, "messages"), (TEXT, {"prompt": "x"}, "prompt")],
+)
+def test_a_prompt_that_leaves_no_room_is_told_by_the_clients_own_word_for_it(
+    client: AppClient, path: str, body: dict[str, object], name: str
+) -> None:
+    error = _error(client.post(path, {**body, "max_tokens": 4096}))
+    assert (error["code"], error["param"]) == ("context_length_exceeded", name)
+    assert f" in the {name}, 4096 in the completion)" in error["message"]
+    assert error["message"].endswith(f"Please reduce the length of the {name} or completion.")
+
+
 @pytest.mark.parametrize(("path", "body"), [(CHAT, {"messages": HELLO}), (TEXT, {"prompt": "x"})])
 def test_an_unknown_model_is_404(client: AppClient, path: str, body: dict[str, object]) -> None:
     reply = client.post(path, {**body, "model": "gpt-9"})

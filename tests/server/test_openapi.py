@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from app_client import AppClient
 from fake_service import FakeService
+from jsonschema import Draft202012Validator
 
 from berth.server.schema import Limits, bound, resolved
 from berth.server.settings import ServerSettings
@@ -31,6 +32,16 @@ def test_every_reference_leads_somewhere() -> None:
     page = openapi_page()
     names = {ref.removeprefix("#/components/schemas/") for ref in _refs(page)}
     assert names == set(page["components"]["schemas"])
+
+
+def test_every_schema_is_one_and_holds_no_mark_of_ours() -> None:
+    page = openapi_page()
+    for schema in page["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+    assert '"x-' not in json.dumps(page)
+    assert page["openapi"] == "3.1.0"
+    ids = [op["operationId"] for item in page["paths"].values() for op in item.values()]
+    assert len(set(ids)) == len(ids) > 15
 
 
 def test_every_post_route_describes_its_body_and_errors() -> None:
