@@ -182,6 +182,7 @@ class ModelNumbers:
     positions: int = 0  # rows of a learned position table
     token_types: int = 0  # rows of BERT's table of segments
     pooler: bool = False  # BERT's dense layer over the first token
+    rotations: int = 1  # kinds of rotary angles: layers with a window may have their own
     dtype: str | None = None  # the checkpoint's, as config.json says it
     quantization: str | None = None  # quant_method, where config.json names one
     extra: tuple[Tensor, ...] = ()  # a vision tower, per-layer embeddings …

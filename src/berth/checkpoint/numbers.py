@@ -117,6 +117,7 @@ def numbers_of(config: ModelConfig) -> ModelNumbers:
         context=config.max_position,
         tied=config.tie_embeddings,
         norm_bias=config.norm_bias,
+        rotations=1 if config.rope_local_theta is None else 2,
         dtype=config.dtype,
     )
 

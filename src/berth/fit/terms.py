@@ -182,7 +182,8 @@ class Ledger:
             for layer, _ in self.stage.layers
             if isinstance(layer.mixer, Attention)
         ]
-        return (_exact(TABLES, context * max(heads, default=0) * 4),)
+        size = context * max(heads, default=0) * 4 * self.request.model.rotations
+        return (_exact(TABLES, size),)
 
     def _serving(self, context: int, concurrency: int) -> tuple[Term, ...]:
         request, stage, degree = self.request, self.stage, self.layout.tensor

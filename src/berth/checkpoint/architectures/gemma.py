@@ -61,7 +61,7 @@ def gemma3(name: str, fields: Fields) -> ModelNumbers:
             qk_norm="head",
         )
 
-    numbers = decoder(
+    return decoder(
         name,
         _gemma_vocab(fields, 262208),
         mixer,
@@ -69,8 +69,8 @@ def gemma3(name: str, fields: Fields) -> ModelNumbers:
         tied=True,
         norms=4,
         context=131072,
+        rotations=2,
     )
-    return numbers
 
 
 def _gemma_vocab(fields: Fields, default: int) -> Fields:
