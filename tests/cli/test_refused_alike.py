@@ -214,6 +214,16 @@ def test_what_the_headers_tell_is_refused_before_an_engine(folder: Path) -> None
     assert said("serve", folder).startswith("model.embed_tokens.weight in model-00001-of-00002")
 
 
+def test_a_folders_own_code_is_refused_before_an_engine_unless_it_is_trusted(
+    folder: Path,
+) -> None:
+    code = {"AutoModelForCausalLM": "modeling.OwnForCausalLM"}
+    change(folder, model_type="own", architectures=["OwnForCausalLM"], auto_map=code)
+    assert "(model_type 'own') brings its own Python code" in said("serve", folder)
+    done = CliRunner().invoke(main, ["serve", str(folder), "--trust-remote-code", "--port", "-1"])
+    assert "port must be" in done.output, "it was passed"
+
+
 def test_a_file_where_a_folder_is_expected(folder: Path) -> None:
     file = folder / "model-00001-of-00002.safetensors"
     assert "is one file, not a folder of a model; name the folder" in said("serve", file)

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.fields import read_json
 from berth.checkpoint.folder import load_config
 from berth.checkpoint.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
 from berth.checkpoint.index import indexed_in, stored_files
 from berth.checkpoint.layout import POINTER, folder_layout
+from berth.checkpoint.text_types import TEXT_TYPES
 from berth.images.weight_files import WeightsMissing, whole_safetensors
 from berth.models.weights.binding import bind, complaint, is_harmless, refuse_unlike
 from berth.models.weights.digests import DigestError, spans
@@ -25,21 +28,35 @@ from berth.protocol.engines import EngineKind
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def refuse(folder: Path, kind: EngineKind, degree: int) -> None:
+def refuse(folder: Path, kind: EngineKind, degree: int, *, trust: bool = False) -> None:
     """Raise what is wrong with the folder for this engine, or with this number of ranks.
 
+    Args:
+        trust: whether Python files of the folder may run.
+
     Raises:
-        ConfigError: its description is missing, malformed or of a model that is not known, or it
-            cannot be divided so.
+        ConfigError: its description is missing, malformed or of a model that is not known, it
+            cannot be divided so, or only its own code could read it and is not trusted.
         WeightsMissing: as `refuse_weights`; or there are no weights.
     """
     if kind == "native":
         load_config(folder).require_degree(degree)
+    elif not trust:
+        _refuse_own_code(folder)
     if not refuse_weights(folder, kind):
         described, weights = ("config.json", "*.safetensors")
         if folder_layout(folder) == "meta":
             described, weights = ("params.json", "consolidated.00.pth")
         raise WeightsMissing(f"{folder} has {described} and no weights: no {weights} is there")
+
+
+def _refuse_own_code(folder: Path) -> None:
+    config = read_json(folder / "config.json")
+    if "auto_map" in config and (kind := config.get("model_type")) not in TEXT_TYPES:
+        raise ConfigError(
+            f"{folder.name} (model_type {kind!r}) brings its own Python code, which would run "
+            "on this machine; read it, and start with --trust-remote-code if you trust it"
+        )
 
 
 def refuse_weights(folder: Path, kind: EngineKind) -> bool:

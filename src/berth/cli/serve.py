@@ -297,7 +297,7 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
     kind = _engine_kind(found.path, options)
     _require(kind)
     degree = _degree(found.path, kind, options)
-    refuse(found.path, kind, degree)
+    refuse(found.path, kind, degree, trust=options["trust_remote_code"])
     address, port = _endpoint(options["rdzv_endpoint"])
     launch = LaunchConfig(
         nnodes=options["nnodes"],
