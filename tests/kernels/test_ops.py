@@ -282,3 +282,31 @@ def test_argmax_takes_the_first_of_equals_and_reports_nan(
             found = ops.argmax(logits).tolist()
             assert found[1:5] == [0, width - 1, -1, 5]
             assert found[0] == int(logits[0].float().argmax())
+
+
+@pytest.mark.parametrize("window", [None, 20, 130], ids=["whole", "window-20", "window-130"])
+@pytest.mark.parametrize("biased", [False, True], ids=["plain", "alibi"])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim"),
+    [(4, 2, 32), (14, 2, 64), (3, 3, 128), (6, 1, 80), (2, 2, 10), (9, 1, 24)],
+)
+def test_a_token_attends_alike_in_a_prompt_in_a_part_of_it_and_as_the_newest_one(
+    native: NativeOps, dtype: torch.dtype, heads: int, kv_heads: int, dim: int,
+    biased: bool, window: int | None,
+) -> None:  # fmt: skip
+    if native._prefill is None:
+        pytest.skip("without AVX-512 prompts are torch's, which sums in another order")
+    shape = AttentionShape(heads, kv_heads, dim, window, False)
+    for old, new in ((0, 157), (127, 140)):
+        qkv, batch, cache = step(shape, dtype, [(old, new)])
+        alibi = slopes(shape, old + new) if biased else None
+        whole = native.attend(qkv, batch, cache, shape, alibi)
+        table = batch.prefills[0].table
+        batch.prefills = [Prefill(0, 50, old + 50, table), Prefill(50, new - 50, old + new, table)]
+        assert torch.equal(native.attend(qkv, batch, cache, shape, alibi), whole)
+        batch.prefills = []
+        batch.decode_rows = torch.arange(new)
+        batch.decode_lengths = torch.arange(old + 1, old + new + 1)
+        batch.decode_tables = table.repeat(new, 1)
+        batch.longest_decode = old + new
+        assert torch.equal(native.attend(qkv, batch, cache, shape, alibi), whole)

@@ -16,6 +16,16 @@
 #define EXPORT __attribute__((visibility("default")))
 #define BLOCK 16 /* tokens of a KV block; also the vector width that the cache layout is made for */
 #define RUN 8    /* blocks between two rescalings of the online softmax */
+#define TILE 24  /* rows of a prefill that one thread takes at a time */
+/* Vectors of sums that stay in registers while the cache is read, and the queries that they are of:
+ * AVX-512 has 32 registers of one vector; elsewhere a vector takes two or four of 16. */
+#ifdef __AVX512F__
+#define MOST_SUMS 24
+#define MOST_QUERIES 16
+#else
+#define MOST_SUMS 8
+#define MOST_QUERIES 4
+#endif
 
 typedef uint16_t bf16;
 
@@ -131,6 +141,16 @@ static inline vec gelu_vec(vec x) {
   p = p * t - 0.284496736f;
   p = p * t + 0.254829592f;
   return larger(x, (vec){0}) - size * (0.5f * p * t * exp_vec(-z * z));
+}
+
+/* 1: attend_prefill is the fast way. Without AVX-512 gcc takes vec apart into single floats where
+ * there are many: 4 GFLOP/s where torch's attention makes 60. */
+EXPORT int prefill_ready(void) {
+#ifdef __AVX512F__
+  return 1;
+#else
+  return 0;
+#endif
 }
 
 #define REAL bf16

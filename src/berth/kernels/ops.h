@@ -179,111 +179,142 @@ static inline int64_t NAME(v_row)(const int32_t *table, int64_t b, int64_t t, in
   return (((int64_t)table[b + t / BLOCK] * kv_heads + kv_head) * BLOCK + t % BLOCK) * dim;
 }
 
-/* Columns of the mix of one run: acc = acc * shrink + sum over tokens of weight * value, for H
- * heads and W vectors of columns at a time, which stay in registers over all tokens. */
+/* Columns of the mix of one run: acc = acc * shrink + sum over tokens of weight * value, for N
+ * queries and W vectors of columns at a time, which stay in registers over all tokens. */
 static inline __attribute__((always_inline)) int64_t NAME(mix)(
-    const int H, const int W, int64_t i, float *acc, const float *shrink,
+    const int N, const int W, int64_t i, float *acc, const float *shrink,
     const float (*weights)[RUN * BLOCK], const REAL *v_cache, const int32_t *table, int64_t b,
     int64_t low, int64_t high, int64_t kv_head, int64_t kv_heads, int64_t dim) {
   for (; i + W * BLOCK <= dim; i += W * BLOCK) {
-    vec mix[8];
-    for (int h = 0; h < H; h++)
+    vec mix[MOST_SUMS];
+    for (int n = 0; n < N; n++)
       for (int w = 0; w < W; w++)
-        mix[h * W + w] = load_vec_f32(acc + h * dim + i + w * BLOCK) * shrink[h];
+        mix[n * W + w] = load_vec_f32(acc + n * dim + i + w * BLOCK) * shrink[n];
     for (int64_t t = low; t < high; t++) {
       const REAL *vt = v_cache + NAME(v_row)(table, b, t, kv_head, kv_heads, dim) + i;
       for (int w = 0; w < W; w++) {
         vec value = NAME(load_vec)(vt + w * BLOCK);
-        for (int h = 0; h < H; h++) mix[h * W + w] += weights[h][t] * value;
+        for (int n = 0; n < N; n++) mix[n * W + w] += weights[n][t] * value;
       }
     }
-    for (int h = 0; h < H; h++)
+    for (int n = 0; n < N; n++)
       for (int w = 0; w < W; w++)
-        memcpy(acc + h * dim + i + w * BLOCK, &mix[h * W + w], sizeof(vec));
+        memcpy(acc + n * dim + i + w * BLOCK, &mix[n * W + w], sizeof(vec));
   }
   return i;
 }
 
-/* Attention of H query heads, which share one kv head, of one token over its blocks: online
- * softmax, a run of RUN blocks at a time, in order. H is 4 or 1, known when this is compiled:
- * what is read of the cache is converted once for all of them.
+/* Attention of H query heads, which share one kv head, of R successive tokens of a sequence over
+ * its blocks: online softmax, a run of RUN blocks at a time, in order. H is 4 or 1, H * R at most
+ * MOST_QUERIES, both known when this is compiled: what is read of the cache is converted once for
+ * all of them. A query's sums are the same whatever R is: runs begin at multiples of RUN, chains
+ * depend on H alone, and what another token may see and this one not weighs exactly 0.
+ * length: tokens that the first of the R sees; each other one more. window: 0 for all.
  * bias: NULL, or added to the scores once it is scaled: [H, bias_stride], whole blocks of tokens.
- * q: [H, dim] floats, scaled; acc: [H, dim], scratch; out: [H, dim]. */
+ * q: [R, H, dim] floats, scaled; acc: [R, H, dim], scratch; out: R rows of `stride`, [H, dim]. */
 static inline __attribute__((always_inline)) void NAME(attend_heads)(
-    const int H, const float *q, const REAL *k_cache, const REAL *v_cache, const int32_t *table,
-    int64_t kv_head, int64_t kv_heads, int64_t dim, int64_t first, int64_t length,
-    const float *bias, int64_t bias_stride, float scale, float *acc, REAL *out) {
-  const int C = 4 / H; /* chains of sums per head: enough together to hide their latency */
-  float top[4], total[4] = {0}, shrink[4], weights[4][RUN * BLOCK] __attribute__((aligned(64)));
-  for (int h = 0; h < H; h++) top[h] = -INFINITY;
-  memset(acc, 0, (size_t)(H * dim) * sizeof(float));
-  for (int64_t b = first / BLOCK; b * BLOCK < length; b += RUN) {
-    int64_t begin = b * BLOCK; /* this run's tokens are begin + [low, high) */
+    const int H, const int R, const float *q, const REAL *k_cache, const REAL *v_cache,
+    const int32_t *table, int64_t kv_head, int64_t kv_heads, int64_t dim, int64_t window,
+    int64_t length, const float *bias, int64_t bias_stride, float scale, float *acc, REAL *out,
+    int64_t stride) {
+  const int C = 4 / H; /* chains of sums per query: enough together to hide their latency */
+  const int N = H * R;
+  float top[MOST_QUERIES], total[MOST_QUERIES] = {0}, shrink[MOST_QUERIES];
+  float weights[MOST_QUERIES][RUN * BLOCK] __attribute__((aligned(64)));
+  const int64_t last = length + R - 1; /* tokens that the last of the R sees */
+  const int64_t first = window > 0 && length > window ? length - window : 0;
+  for (int n = 0; n < N; n++) top[n] = -INFINITY;
+  memset(acc, 0, (size_t)(N * dim) * sizeof(float));
+  for (int64_t b = first / (RUN * BLOCK) * RUN; b * BLOCK < last; b += RUN) {
+    int64_t begin = b * BLOCK; /* this run's tokens are begin + [low, high), of all queries */
     int64_t low = first > begin ? first - begin : 0;
-    int64_t high = length - begin < RUN * BLOCK ? length - begin : RUN * BLOCK;
-    int64_t blocks = (high + BLOCK - 1) / BLOCK;
-    for (int64_t j = 0; j < blocks; j++) {
+    int64_t high = last - begin < RUN * BLOCK ? last - begin : RUN * BLOCK;
+    int64_t lowest = low / BLOCK, blocks = (high + BLOCK - 1) / BLOCK;
+    for (int64_t j = lowest; j < blocks; j++) {
       const int64_t at = ((int64_t)table[b + j] * kv_heads + kv_head) * dim * BLOCK;
       const REAL *k = k_cache + at, *v = v_cache + at;
       /* Blocks lie anywhere in memory, where the CPU's own prefetching does not follow. */
-      const int64_t next = j + 1 < blocks || begin + RUN * BLOCK < length ? b + j + 1 : b + j;
+      const int64_t next = j + 1 < blocks || begin + RUN * BLOCK < last ? b + j + 1 : b + j;
       const REAL *ahead = k_cache + ((int64_t)table[next] * kv_heads + kv_head) * dim * BLOCK;
-      vec sums[4] = {{0}, {0}, {0}, {0}};
+      vec sums[MOST_SUMS];
+      for (int n = 0; n < N * C; n++) sums[n] = (vec){0};
       int64_t i = 0;
       for (; i + C <= dim; i += C)
         for (int c = 0; c < C; c++) {
           __builtin_prefetch(ahead + (i + c) * BLOCK);
           __builtin_prefetch(v + (i + c) * BLOCK);
           vec key = NAME(load_vec)(k + (i + c) * BLOCK);
-          for (int h = 0; h < H; h++) sums[h * C + c] += q[h * dim + i + c] * key;
+          for (int n = 0; n < N; n++) sums[n * C + c] += q[n * dim + i + c] * key;
         }
       for (; i < dim; i++)
-        for (int h = 0; h < H; h++)
-          sums[h * C] += q[h * dim + i] * NAME(load_vec)(k + i * BLOCK);
-      for (int h = 0; h < H; h++) {
-        for (int c = 1; c < C; c++) sums[h * C] += sums[h * C + c];
+        for (int n = 0; n < N; n++)
+          sums[n * C] += q[n * dim + i] * NAME(load_vec)(k + i * BLOCK);
+      for (int n = 0; n < N; n++) {
+        for (int c = 1; c < C; c++) sums[n * C] += sums[n * C + c];
         if (bias)
-          sums[h * C] += load_vec_f32(bias + h * bias_stride + begin + j * BLOCK) * scale;
-        memcpy(weights[h] + j * BLOCK, &sums[h * C], sizeof(vec));
+          sums[n * C] += load_vec_f32(bias + n % H * bias_stride + begin + j * BLOCK) * scale;
+        memcpy(weights[n] + j * BLOCK, &sums[n * C], sizeof(vec));
       }
     }
-    for (int h = 0; h < H; h++) {
-      /* What lies outside [low, high) is stale memory, NaN perhaps. */
-      for (int64_t t = 0; t < low; t++) weights[h][t] = -INFINITY;
-      for (int64_t t = high; t < blocks * BLOCK; t++) weights[h][t] = -INFINITY;
-      vec peaks = load_vec_f32(weights[h]), sums = {0};
-      for (int64_t j = 1; j < blocks; j++)
-        peaks = larger(peaks, load_vec_f32(weights[h] + j * BLOCK));
-      float peak = top[h];
+    for (int n = 0; n < N; n++) {
+      /* What a query does not see: another one's tokens, or stale memory, NaN perhaps. */
+      const int64_t sees = length + n / H; /* tokens */
+      const int64_t from = window > 0 && sees > window ? sees - window - begin : 0;
+      for (int64_t t = lowest * BLOCK; t < from && t < blocks * BLOCK; t++)
+        weights[n][t] = -INFINITY;
+      for (int64_t t = sees > begin ? sees - begin : 0; t < blocks * BLOCK; t++)
+        weights[n][t] = -INFINITY;
+      vec peaks = load_vec_f32(weights[n] + lowest * BLOCK), sums = {0};
+      for (int64_t j = lowest + 1; j < blocks; j++)
+        peaks = larger(peaks, load_vec_f32(weights[n] + j * BLOCK));
+      float peak = top[n];
       for (int t = 0; t < BLOCK; t++) peak = peaks[t] > peak ? peaks[t] : peak;
-      shrink[h] = fast_exp(top[h] - peak);
-      top[h] = peak;
-      for (int64_t j = 0; j < blocks; j++) {
-        vec e = exp_vec(load_vec_f32(weights[h] + j * BLOCK) - peak);
-        memcpy(weights[h] + j * BLOCK, &e, sizeof e);
+      /* It has seen nothing yet, and does not in this run: any peak gives weights of 0. */
+      if (R > 1 && peak == -INFINITY) peak = 0;
+      shrink[n] = fast_exp(top[n] - peak);
+      top[n] = R > 1 && from >= high ? -INFINITY : peak;
+      for (int64_t j = lowest; j < blocks; j++) {
+        vec e = exp_vec(load_vec_f32(weights[n] + j * BLOCK) - peak);
+        memcpy(weights[n] + j * BLOCK, &e, sizeof e);
         sums += e;
       }
       float sum = 0;
       for (int t = 0; t < BLOCK; t++) sum += sums[t];
-      total[h] = total[h] * shrink[h] + sum;
+      total[n] = total[n] * shrink[n] + sum;
     }
-    int64_t i = NAME(mix)(H, H == 4 ? 2 : 4, 0, acc, shrink, weights, v_cache, table, b, low, high,
-                          kv_head, kv_heads, dim);
-    i = NAME(mix)(H, 1, i, acc, shrink, weights, v_cache, table, b, low, high, kv_head, kv_heads,
+    int64_t i = NAME(mix)(N, N == 1 ? 4 : N <= 4 ? 2 : 1, 0, acc, shrink, weights, v_cache, table,
+                          b, low, high, kv_head, kv_heads, dim);
+    i = NAME(mix)(N, 1, i, acc, shrink, weights, v_cache, table, b, low, high, kv_head, kv_heads,
                   dim);
-    for (; i < dim; i++)
-      for (int h = 0; h < H; h++) {
-        float mix = acc[h * dim + i] * shrink[h];
-        for (int64_t t = low; t < high; t++)
-          mix += weights[h][t] *
-                 LOAD(v_cache[NAME(v_row)(table, b, t, kv_head, kv_heads, dim) + i]);
-        acc[h * dim + i] = mix;
+    if (i < dim) {
+      /* The columns that are no whole vector: in one all the same, so that they are summed alike. */
+      const size_t rest = (size_t)(dim - i);
+      for (int n = 0; n < N; n++) {
+        vec mix = {0};
+        memcpy(&mix, acc + n * dim + i, rest * sizeof(float));
+        mix *= shrink[n];
+        for (int64_t t = low; t < high; t++) {
+          REAL value[BLOCK] = {0};
+          memcpy(value, v_cache + NAME(v_row)(table, b, t, kv_head, kv_heads, dim) + i,
+                 rest * sizeof(REAL));
+          mix += weights[n][t] * NAME(load_vec)(value);
+        }
+        memcpy(acc + n * dim + i, &mix, rest * sizeof(float));
       }
+    }
   }
-  for (int h = 0; h < H; h++) {
-    float norm = 1.0f / total[h];
-    for (int64_t i = 0; i < dim; i++) out[h * dim + i] = STORE(acc[h * dim + i] * norm);
+  for (int n = 0; n < N; n++) {
+    float norm = 1.0f / total[n];
+    REAL *to = out + n / H * stride + n % H * dim;
+    for (int64_t i = 0; i < dim; i++) to[i] = STORE(acc[n * dim + i] * norm);
   }
+}
+
+/* The queries of H heads of R rows, scaled: [R, H, dim]. */
+static inline void NAME(take_queries)(int H, int R, const REAL *from, int64_t width, int64_t dim,
+                                      float scale, float *q) {
+  for (int r = 0; r < R; r++)
+    for (int64_t i = 0; i < H * dim; i++) q[r * H * dim + i] = LOAD(from[r * width + i]) * scale;
 }
 
 /* Attention of single tokens (decode) over the block cache.
@@ -301,25 +332,73 @@ EXPORT void NAME(attend_decode)(const REAL *restrict qkv, REAL *restrict out,
   int64_t group = heads / kv_heads;
 #pragma omp parallel
   {
-    float *q = malloc((size_t)(2 * group * dim) * sizeof(float)), *acc = q + group * dim;
+    float *q = malloc((size_t)(8 * dim) * sizeof(float)), *acc = q + 4 * dim;
 #pragma omp for collapse(2) schedule(dynamic, 1)
     for (int64_t s = 0; s < n; s++)
-      for (int64_t h = 0; h < kv_heads; h++) {
-        const REAL *from = qkv + query_rows[s] * width + h * group * dim;
-        for (int64_t i = 0; i < group * dim; i++) q[i] = LOAD(from[i]) * scale;
-        int64_t first = window > 0 && lengths[s] > window ? lengths[s] - window : 0;
-        const int32_t *table = tables + s * table_stride;
-        REAL *to = out + query_rows[s] * heads * dim + h * group * dim;
-        const float *bias = alibi ? alibi + h * group * alibi_stride : NULL;
-        int64_t g = 0;
-        for (; g + 4 <= group; g += 4)
-          NAME(attend_heads)(4, q + g * dim, k_cache, v_cache, table, h, kv_heads, dim, first,
-                             lengths[s], bias ? bias + g * alibi_stride : NULL, alibi_stride, scale,
-                             acc, to + g * dim);
-        for (; g < group; g++)
-          NAME(attend_heads)(1, q + g * dim, k_cache, v_cache, table, h, kv_heads, dim, first,
-                             lengths[s], bias ? bias + g * alibi_stride : NULL, alibi_stride, scale,
-                             acc, to + g * dim);
+      for (int64_t h = 0; h < kv_heads; h++)
+        for (int64_t head = h * group, end = head + group; head < end;) {
+          const int H = end - head >= 4 ? 4 : 1;
+          const int32_t *table = tables + s * table_stride;
+          REAL *to = out + query_rows[s] * heads * dim + head * dim;
+          const float *bias = alibi ? alibi + head * alibi_stride : NULL;
+          NAME(take_queries)(H, 1, qkv + query_rows[s] * width + head * dim, width, dim, scale, q);
+          if (H == 4)
+            NAME(attend_heads)(4, 1, q, k_cache, v_cache, table, h, kv_heads, dim, window,
+                               lengths[s], bias, alibi_stride, scale, acc, to, 0);
+          else
+            NAME(attend_heads)(1, 1, q, k_cache, v_cache, table, h, kv_heads, dim, window,
+                               lengths[s], bias, alibi_stride, scale, acc, to, 0);
+          head += H;
+        }
+    free(q);
+  }
+}
+
+/* Attention of `count` successive tokens of one sequence (prefill) over the block cache, which has
+ * their own keys and values already: `length` tokens, they included. Each gets the bits that
+ * attend_decode gives it. qkv, out: at the first one's row; the rest as there. */
+EXPORT void NAME(attend_prefill)(const REAL *restrict qkv, REAL *restrict out,
+                                 const REAL *restrict k_cache, const REAL *restrict v_cache,
+                                 const int32_t *restrict table, int64_t count, int64_t length,
+                                 int64_t width, int64_t heads, int64_t kv_heads, int64_t dim,
+                                 float scale, int64_t window, const float *restrict alibi,
+                                 int64_t alibi_stride) {
+  const int64_t group = heads / kv_heads, tiles = (count + TILE - 1) / TILE;
+#pragma omp parallel
+  {
+    float *q = malloc((size_t)(2 * MOST_QUERIES * dim) * sizeof(float));
+    float *acc = q + MOST_QUERIES * dim;
+#pragma omp for collapse(2) schedule(dynamic, 1)
+    for (int64_t h = 0; h < kv_heads; h++)
+      for (int64_t tile = 0; tile < tiles; tile++) {
+        const int64_t stop = count < (tile + 1) * TILE ? count : (tile + 1) * TILE;
+        for (int64_t head = h * group, end = head + group; head < end;) {
+          const int H = end - head >= 4 ? 4 : 1;
+          const float *bias = alibi ? alibi + head * alibi_stride : NULL;
+          for (int64_t row = tile * TILE; row < stop;) {
+            const int64_t left = stop - row, sees = length - count + row + 1;
+            const int R = left < MOST_QUERIES / 4 ? 1 : H == 4 || left < MOST_SUMS / 4 ?
+                          MOST_QUERIES / 4 : MOST_SUMS / 4;
+            REAL *to = out + row * heads * dim + head * dim;
+            NAME(take_queries)(H, R, qkv + row * width + head * dim, width, dim, scale, q);
+#define ATTEND(H, R)                                                                             \
+  NAME(attend_heads)(H, R, q, k_cache, v_cache, table, h, kv_heads, dim, window, sees, bias,       \
+                     alibi_stride, scale, acc, to, heads * dim)
+            if (H == 4 && R == 1)
+              ATTEND(4, 1);
+            else if (H == 4)
+              ATTEND(4, MOST_QUERIES / 4);
+            else if (R == 1)
+              ATTEND(1, 1);
+            else if (R == MOST_QUERIES / 4)
+              ATTEND(1, MOST_QUERIES / 4);
+            else
+              ATTEND(1, MOST_SUMS / 4);
+#undef ATTEND
+            row += R;
+          }
+          head += H;
+        }
       }
     free(q);
   }

@@ -252,7 +252,10 @@ def _at(tensor: torch.Tensor | None) -> c_void_p | None:
 
 
 class NativeOps(TorchOps):
-    """The kernels of kernels.c, for one element type. Tensors must be contiguous, on CPU."""
+    """The kernels of kernels.c, for one element type. Tensors must be contiguous, on CPU.
+
+    With AVX-512 a token gets the same bits in a prefill, however it is cut, as in a decode.
+    """
 
     def __init__(self, lib: ctypes.CDLL, dtype: torch.dtype) -> None:
         suffix = {torch.bfloat16: "bf16", torch.float32: "f32"}[dtype]
@@ -271,6 +274,9 @@ class NativeOps(TorchOps):
         self._rope_append = function("rope_append", p, p, p, p, p, p, p, p, p, i, i, i, i, f, c_int)
         self._decode = function("attend_decode", p, p, p, p, p, p, p, i, i, i, i, i, i, f, i, p, i)
         self._copy_out = function("gather", p, p, p, p, p, i, i, i, i)
+        self._prefill: Callable[..., None] | None = None
+        if lib.prefill_ready():
+            self._prefill = function("attend_prefill", p, p, p, p, p, i, i, i, i, i, i, f, i, p, i)
         self._argmax = function("argmax", p, p, i, i)
 
     def add_rmsnorm(
@@ -355,6 +361,36 @@ class NativeOps(TorchOps):
         where = _at(cache.k), _at(cache.v), _at(table), _at(k), _at(v)
         self._copy_out(*where, first, length, kv_heads, head_dim)
         return k, v
+
+    def _attend_prefill(
+        self,
+        qkv: torch.Tensor,
+        out: torch.Tensor,
+        prefill: Prefill,
+        cache: LayerCache,
+        shape: AttentionShape,
+        alibi: torch.Tensor | None,
+    ) -> None:
+        if self._prefill is None:
+            super()._attend_prefill(qkv, out, prefill, cache, shape, alibi)
+            return
+        self._prefill(
+            _at(qkv[prefill.row]),
+            _at(out[prefill.row]),
+            _at(cache.k),
+            _at(cache.v),
+            _at(prefill.table),
+            prefill.count,
+            prefill.length,
+            shape.width,
+            shape.heads,
+            shape.kv_heads,
+            shape.head_dim,
+            shape.head_dim**-0.5,
+            shape.window or 0,
+            _at(alibi),
+            0 if alibi is None else alibi.stride(0),
+        )
 
     def _attend_decode(
         self,
