@@ -45,10 +45,9 @@ def test_a_template_that_there_is_not_is_refused(hf_model: Path, meta_model: Pat
 
 
 def test_the_tokenizer_may_lie_elsewhere(tmp_path: Path, meta_model: Path) -> None:
-    engine = EngineConfig(
-        model=str(tmp_path), socket="", tokenizer=str(meta_model / "tokenizer.model")
-    )
-    assert open_model(engine, model_id="m").tokenizer.bos_id == 1
+    engine = EngineConfig(model=str(tmp_path), socket="")
+    elsewhere = str(meta_model / "tokenizer.model")
+    assert open_model(engine, model_id="m", tokenizer=elsewhere).tokenizer.bos_id == 1
 
 
 def test_a_missing_folder_is_refused_by_name(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     model: str  # folder of the weights
     socket: str  # Unix socket where the supervisor of this node listens
     engine: EngineKind = "native"
-    tokenizer: str | None = None  # file, where it is not in the folder
     device: Device = "auto"
     dtype: Dtype = "auto"
     # The host's cores shared between the ranks of this node where None.

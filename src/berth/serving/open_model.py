@@ -41,6 +41,7 @@ def open_model(
     engine: EngineConfig,
     *,
     model_id: str,
+    tokenizer: str | None = None,
     template: str | None = None,
     fallback_template: str | None = None,
     launch: LaunchConfig | None = None,
@@ -51,6 +52,7 @@ def open_model(
 
     Args:
         model_id: the name that clients use.
+        tokenizer: its file, if it is not in the folder.
         template: a name of `chat_templates`, or "jinja" for the folder's own, whatever the folder
             has; None chooses by the folder.
         fallback_template: the same, for a folder without one of its own.
@@ -62,12 +64,12 @@ def open_model(
     folder = Path(engine.model)
     if not folder.is_dir():
         raise TokenizerError(f"{folder} is not a folder; it should hold a model's files")
-    tokenizer = load_tokenizer(folder, Path(engine.tokenizer) if engine.tokenizer else None)
-    chosen = select_template(folder, tokenizer, template, fallback_template)
+    loaded = load_tokenizer(folder, Path(tokenizer) if tokenizer else None)
+    chosen = select_template(folder, loaded, template, fallback_template)
     give_back()  # a vocabulary is read in many small pieces: a quarter of what it took
     return ServingConfig(
         model_id=model_id,
-        tokenizer=tokenizer,
+        tokenizer=loaded,
         template=chosen,
         engine=engine,
         launch=launch or LaunchConfig(),

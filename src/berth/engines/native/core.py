@@ -105,9 +105,12 @@ class Core:
     def _sample(self, plan: StepPlan, logits: torch.Tensor) -> list[_Choice]:
         """The choice of each entry that samples, in the plan's order."""
         if len(plan.samples) == len(plan.slots) == logits.shape[0]:  # one row each
-            choices = [_Choice(self._sequence(slot), row, 0) for row, slot in enumerate(plan.slots)]
-            self._choose(choices, logits)
-            return choices
+            sequences = [self._sequence(slot) for slot in plan.slots]
+            sampled = self.sampler.sample(logits, [sequence.sampling for sequence in sequences])
+            return [
+                _Choice(sequence, row, 0, [sampled.tokens[row]], [sampled.logprobs[row]])
+                for row, sequence in enumerate(sequences)
+            ]
         choices = self._score_prompts(plan, logits)
         # A draft is confirmed where it is the token that is chosen in its place: the text is the
         # same as without drafts. The row after it counts only then.

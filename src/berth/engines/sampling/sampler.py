@@ -7,6 +7,7 @@ depends on beside the logits is the sequence's SamplingState, which takes in eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -72,14 +73,16 @@ class Sampler:
         return done
 
     def _largest(self, logits: torch.Tensor) -> list[int]:
+        """The largest of each row as it is; every plain greedy step passes here."""
         found = self.ops.argmax(logits)
-        finite = logits.gather(1, found.clamp(min=0).unsqueeze(1)).isfinite()
         tokens: list[int] = found.tolist()
-        if not bool(finite.all()):  # infinity is no number either
-            tokens = [
-                token if good else BAD_LOGITS
-                for token, good in zip(tokens, finite.flatten().tolist(), strict=True)
-            ]
+        if min(tokens) < 0:  # a row has a NaN
+            found = found.clamp(min=0)
+        largest = logits.gather(1, found.unsqueeze(1))
+        if not math.isfinite(largest.sum().item()):  # infinity is no number either
+            for row, value in enumerate(largest.flatten().tolist()):
+                if not math.isfinite(value):
+                    tokens[row] = BAD_LOGITS
         return tokens
 
     def _choose(self, logits: torch.Tensor, states: Seq[SamplingState]) -> Sampled:

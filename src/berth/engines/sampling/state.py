@@ -83,6 +83,7 @@ class SamplingState:
 
     __slots__ = (
         "_bad_words",
+        "_plain",
         "_tail",
         "_tail_length",
         "allowed",
@@ -123,6 +124,7 @@ class SamplingState:
         self.shifts = bool(
             self.penalised or params.logit_bias or params.allowed_token_ids or params.bad_words
         )
+        self._plain = params.temperature == 0 and params.logprobs is None and not self.shifts
 
     @property
     def shifted(self) -> bool:
@@ -132,8 +134,7 @@ class SamplingState:
     @property
     def plain_greedy(self) -> bool:
         """Whether the next token is the model's largest logit, and nothing more is asked."""
-        params = self.params
-        return params.temperature == 0 and params.logprobs is None and not self.shifted
+        return self._plain and self.num_output >= self.params.min_tokens
 
     def banned(self) -> np.ndarray:
         """Ids that may not come next: stop tokens before min_tokens, a bad word's last token."""
