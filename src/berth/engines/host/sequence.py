@@ -129,3 +129,21 @@ def finish_reason(sequence: Sequence) -> FinishReason | None:
     if len(sequence.tokens) >= sequence.max_length:
         return "length"
     return None
+
+
+def limit_length(sequence: Sequence, most: int) -> None:
+    """Set its max_length where no sequence may have more than `most` tokens, prompt and output.
+
+    Raises Unschedulable where not one output token could be computed.
+    """
+    num_prompt, max_tokens = sequence.num_prompt, sequence.params.max_tokens
+    if not num_prompt:
+        raise Unschedulable("the prompt has no tokens; at least 1 is needed")
+    if max_tokens < 1:
+        raise Unschedulable(f"max_tokens is {max_tokens}; it must be at least 1")
+    if num_prompt >= most:
+        raise Unschedulable(
+            f"the prompt has {num_prompt} tokens; with at most {most} tokens of "
+            f"prompt and output together it can have at most {most - 1}"
+        )
+    sequence.max_length = min(num_prompt + max_tokens, most)

@@ -49,7 +49,14 @@ from collections.abc import Iterable
 from collections.abc import Sequence as Tokens
 from typing import NamedTuple
 
-from berth.engines.host.sequence import NO_SLOT, Sequence, Status, Unschedulable, finish_reason
+from berth.engines.host.sequence import (
+    NO_SLOT,
+    Sequence,
+    Status,
+    Unschedulable,
+    finish_reason,
+    limit_length,
+)
 from berth.engines.native.block_manager import BlockManager
 from berth.engines.native.plan import StepPlan
 from berth.protocol.messages import EngineStats, FinishReason
@@ -414,23 +421,14 @@ class Scheduler:
 
     def _set_max_length(self, sequence: Sequence) -> None:
         """Say how long it may become. Raises Unschedulable where it could not be computed here."""
-        num_prompt, max_tokens = sequence.num_prompt, sequence.params.max_tokens
-        if not num_prompt:
-            raise Unschedulable("the prompt has no tokens; at least 1 is needed")
-        if max_tokens < 1:
-            raise Unschedulable(f"max_tokens is {max_tokens}; it must be at least 1")
-        if num_prompt >= self.max_model_len:
-            raise Unschedulable(
-                f"the prompt has {num_prompt} tokens; with at most {self.max_model_len} tokens of "
-                f"prompt and output together it can have at most {self.max_model_len - 1}"
-            )
+        limit_length(sequence, self.max_model_len)
         blocks = self.block_manager
-        sequence.max_length = min(num_prompt + max_tokens, self.max_model_len)
         needed = blocks.blocks_for(sequence.max_length - 1)  # the last token is never computed
         if needed > blocks.num_blocks:
             raise Unschedulable(
-                f"{num_prompt} prompt tokens and max_tokens {max_tokens} need {needed} blocks of "
-                f"{blocks.block_size} tokens; the cache has {blocks.num_blocks}"
+                f"{sequence.num_prompt} prompt tokens and max_tokens "
+                f"{sequence.params.max_tokens} need {needed} blocks of {blocks.block_size} tokens; "
+                f"the cache has {blocks.num_blocks}"
             )
 
     def _publish(self, sequence: Sequence) -> None:

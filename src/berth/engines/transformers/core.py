@@ -16,7 +16,7 @@ import torch
 
 from berth.engines.host.answers import Answers
 from berth.engines.host.link import Pulse
-from berth.engines.host.sequence import Sequence, Status, Unschedulable, finish_reason
+from berth.engines.host.sequence import Sequence, Status, finish_reason, limit_length
 from berth.engines.sampling.sampler import Sampler
 from berth.engines.transformers.lanes import Lane
 from berth.engines.transformers.model import CausalModel
@@ -93,7 +93,7 @@ class Core:
 
     def _add(self, sequence: Sequence) -> FinishReason | None:
         """Queue it; returns why it has ended already, if it has. Raises Unschedulable."""
-        self._check(sequence)
+        limit_length(sequence, min(self.max_model_len, self.capacity))
         reason = finish_reason(sequence)
         if reason is None:
             self._arrivals += 1
@@ -104,18 +104,6 @@ class Core:
     def report(self, deltas: list[Delta]) -> StepReport:
         """Deltas that no step gave."""
         return StepReport(deltas, self.stats())
-
-    def _check(self, sequence: Sequence) -> None:
-        """Say how long it may become. Raises Unschedulable where it could not be computed here."""
-        if not sequence.num_prompt or sequence.params.max_tokens < 1:
-            raise Unschedulable("a prompt of at least 1 token and max_tokens of at least 1 needed")
-        limit = min(self.max_model_len, self.capacity)
-        if sequence.num_prompt >= limit:
-            raise Unschedulable(
-                f"the prompt has {sequence.num_prompt} tokens; with at most {limit} tokens of "
-                f"prompt and output together it can have at most {limit - 1}"
-            )
-        sequence.max_length = min(sequence.num_prompt + sequence.params.max_tokens, limit)
 
     def cancel(self, request_ids: Iterable[int]) -> None:
         """Forget requests; their memory is free on return."""
@@ -200,7 +188,7 @@ class Core:
         """Preempt the youngest until every running sequence can have one token more."""
         while (running := self.running) and len(running) > self._room:
             if len(running) == 1 and not self.reserved:
-                return  # alone it fits, by _check
+                return  # alone it fits, by limit_length
             youngest = max(running, key=lambda sequence: sequence.arrival)
             self._drop({youngest.request_id})
             youngest.status = Status.WAITING
@@ -214,7 +202,8 @@ class Core:
         if not self._waiting or running >= self.max_num_seqs:
             return False
         sequence = next(iter(self._waiting.values()))
-        # One token more for each, so that the next step preempts nobody. Alone it fits, by _check.
+        # One token more for each, so that the next step preempts nobody. Alone it fits, by
+        # limit_length.
         needed = self._cost(sequence) + running + 1
         if needed > self._room and (running or self.reserved):
             return False
