@@ -76,7 +76,7 @@ class Sampler:
         """The largest of each row as it is; every plain greedy step passes here."""
         found = self.ops.argmax(logits)
         tokens: list[int] = found.tolist()
-        if min(tokens) < 0:  # a row has a NaN
+        if min(tokens, default=0) < 0:  # a row has a NaN
             found = found.clamp(min=0)
         largest = logits.gather(1, found.unsqueeze(1))
         if not math.isfinite(largest.sum().item()):  # infinity is no number either
@@ -93,7 +93,9 @@ class Sampler:
         shifted = any(state.shifted for state in states)
         if shifted:
             if raw is logits or any(p.logprobs is not None for p in params):
-                scores = raw.clone()
+                scores = raw.clone(memory_format=torch.contiguous_format)
+            else:
+                scores = raw.contiguous()
             _shift(scores, states)
         if all(p.temperature == 0 for p in params):
             tokens = _argmax(scores)
@@ -102,7 +104,7 @@ class Sampler:
         if shifted:
             last = torch.tensor(tokens, device=scores.device).unsqueeze(1)
             for row, value in enumerate(scores.gather(1, last).flatten().tolist()):
-                if value == -torch.inf:
+                if value == -torch.inf and float(scores[row].amax()) == -torch.inf:
                     tokens[row] = NO_TOKEN
         for row in range(len(states)):
             if bad[row]:
