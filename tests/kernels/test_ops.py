@@ -222,7 +222,7 @@ def test_the_bias_is_added_to_the_scores_before_they_are_scaled(
             (slice(1, 13), 3, batch.prefills[0].table),
         ]:
             length = old + rows.stop - rows.start
-            k, v = (t.repeat_interleave(2, 0) for t in ops._gather(cache, table, 0, length))
+            k, v = (t.repeat_interleave(2, 0) for t in ops.gather(cache, table, 0, length))
             q = qkv[rows, : 4 * 16].view(-1, 4, 16).transpose(0, 1)
             scores = q.float() @ k.float().transpose(1, 2) + alibi[:, None, :length]
             future = torch.arange(length) > torch.arange(old, length).unsqueeze(1)
