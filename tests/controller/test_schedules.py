@@ -40,6 +40,9 @@ _CRASHED = (
 _CRASHED_NOW_AND_THEN = (
     "a value of the chart changes for three",
     "a Secret of the chart comes late",
+    "changed, with room beside",
+    "changed twice quickly, with room beside",
+    "a value of the chart changes, with room beside",
 )
 
 

@@ -10,6 +10,7 @@ import pytest
 from berth.controller.kinds import STATEFUL_SET, WORKSPACE, Key
 from berth.controller.store import Store
 from berth.controller.turns import LONGEST, restarting
+from berth.workspace.names import surge
 from controller.simulator.objects import NAMESPACE, workspace
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -73,3 +74,10 @@ def test_one_that_timed_out_does_not_hold_up_the_others() -> None:
 def test_one_whose_workload_is_being_made_anew() -> None:
     assert restarting(store_with(None, "RollingOut"), ME, NOW) == ("models/other",)
     assert restarting(store_with(None, "NotDeployed"), ME, NOW) == ()
+
+
+def test_one_with_a_second_stateful_set_is_at_it() -> None:
+    store = store_with(WHOLE, "Answering", truth="True")
+    metadata = {"namespace": NAMESPACE, "name": surge("other"), "uid": "t", "resourceVersion": "7"}
+    store.upsert(STATEFUL_SET, {"metadata": metadata, "spec": {"replicas": 1}})
+    assert restarting(store, ME, NOW) == ("models/other",)

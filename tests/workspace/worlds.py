@@ -287,7 +287,7 @@ class Cluster:
         gone = self.children.pop((action.kind, action.name))
         assert gone["metadata"]["uid"] == action.uid
         if action.kind == "StatefulSet":
-            self.pods.clear()
+            self._end_pods(gone)
 
     def _stateful_sets(self) -> None:
         """Kubernetes' part: pods of the newest revision, bound, and ready if they may be."""
@@ -307,8 +307,22 @@ class Cluster:
                 old = labels.get("controller-revision-hash") != revision
                 if pod is None or (old and rolls):
                     self.pods[f"{name}-{index}"] = self._pod(live, name, index, revision)
-            for key in [k for k in self.pods if int(k.rpartition("-")[2]) >= wanted]:
+            for key, pod in list(self.pods.items()):
+                (owner,) = pod["metadata"]["ownerReferences"]
+                if owner["name"] == name and int(key.rpartition("-")[2]) >= wanted:
+                    del self.pods[key]
+
+    def _end_pods(self, workload: Object) -> None:
+        for key, pod in list(self.pods.items()):
+            (owner,) = pod["metadata"]["ownerReferences"]
+            if owner["uid"] == workload["metadata"]["uid"]:
                 del self.pods[key]
+
+    def _node_for(self, index: int) -> str:
+        """One without a pod of ours, where there is one."""
+        names = [node["metadata"]["name"] for node in self.nodes]
+        taken = {pod["spec"].get("nodeName") for pod in self.pods.values()}
+        return next((name for name in names if name not in taken), names[index % len(names)])
 
     def _pod(self, live: Object, name: str, index: int, revision: str) -> Object:
         self._count += 1
@@ -330,8 +344,7 @@ class Cluster:
                 "annotations": template["metadata"].get("annotations", {}),
                 "ownerReferences": [owner],
             },
-            "spec": template["spec"]
-            | {"nodeName": self.nodes[index % len(self.nodes)]["metadata"]["name"]},
+            "spec": template["spec"] | {"nodeName": self._node_for(index)},
             "status": {},
         }
         set_ready(pod, self.pods_become_ready, self.now)

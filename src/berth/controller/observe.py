@@ -12,7 +12,7 @@ from berth.controller.kinds import CONFIG_MAP, NODE, POD, Key, Object, meta, uid
 from berth.controller.ports import Api
 from berth.controller.store import Store
 from berth.presets.catalogue import Preset
-from berth.workspace.names import FINALIZER, claim, headless_service, service, stateful_set
+from berth.workspace.names import FINALIZER, claim, headless_service, service, stateful_set, surge
 from berth.workspace.observed import Observed, Settings
 
 _log = logging.getLogger(__name__)
@@ -80,7 +80,8 @@ async def _warnings(api: Api, namespace: str, selector: str) -> Sequence[Object]
 
 def _names(key: Key) -> frozenset[str]:
     """Names under which this Workspace's objects stand, so that a stranger there is seen."""
-    return frozenset((stateful_set(key.name), service(key.name), headless_service(key.name)))
+    made = (stateful_set, surge, service, headless_service)
+    return frozenset(name(key.name) for name in made)
 
 
 def _unwell(obj: Object) -> bool:

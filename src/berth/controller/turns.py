@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from berth.cluster.fields import condition, is_going, moment, text, whole
 from berth.controller.kinds import STATEFUL_SET, WORKSPACE, Key, Object
 from berth.controller.store import Store
-from berth.workspace.names import stateful_set
+from berth.workspace.names import stateful_set, surge
 from berth.workspace.reasons import Reason
 
 LONGEST = timedelta(minutes=30)  # for which the others wait for one that does not become ready
@@ -39,7 +39,8 @@ def _is_restarting(store: Store, key: Key, now: datetime) -> bool:
     workload = store.get(STATEFUL_SET, key.namespace, stateful_set(key.name))
     if workload is None:  # ended, to be made anew
         return reason in _BEGINS
-    return is_going(workload) or not _is_whole(workload)
+    beside = store.get(STATEFUL_SET, key.namespace, surge(key.name))
+    return beside is not None or is_going(workload) or not _is_whole(workload)
 
 
 def _is_whole(workload: Object) -> bool:

@@ -63,12 +63,20 @@ class Assessment:
     # Why what runs is left behind what is asked for; None: it is not.
     behind: Judgement | None = None
     looks_for: tuple[Need, ...] = ()  # to be known before pods that answer are ended
+    surge: dict[str, Any] | None = None  # a second StatefulSet, while the first is replaced
+    surge_pods: tuple[Json, ...] = ()
+    waits_for_surge: bool = False  # the first is left as it is until the second answers
     takes_turn: bool = False  # pods that answer are restarted because of the chart
 
     @property
     def stateful_set(self) -> Json | None:
         """The one that is there and ours."""
         return self.children.own.get(("StatefulSet", names.stateful_set(self.who.name)))
+
+    @property
+    def surge_live(self) -> Json | None:
+        """The second one that is there and ours."""
+        return self.children.own.get(("StatefulSet", names.surge(self.who.name)))
 
     @property
     def wanted_stateful_set(self) -> dict[str, Any]:
@@ -129,6 +137,9 @@ def _assess(
         "children": children,
         "spec": spec,
         "pods": pods,
+        "surge_pods": _pods(
+            observed, who, children.own.get(("StatefulSet", names.surge(who.name)))
+        ),
     }
     if isinstance(spec, Refusal):
         return Assessment(**common)
@@ -260,6 +271,17 @@ def _usable(observed: Observed, who: Identity, spec: Spec, shape: Shape) -> int:
     return usable_nodes(spec, shape, nodes)
 
 
+def room_beside(found: Assessment) -> bool:
+    """Whether one more pod has room, beside all that are there."""
+    spec, shape, observed, who = found.spec, found.placement, found.observed, found.who
+    if not isinstance(spec, Spec) or not isinstance(shape, Shape):
+        return False
+    nodes = read_nodes(
+        observed.nodes, observed.pods, namespace=who.namespace, workspace=who.name, own=set()
+    )
+    return usable_nodes(spec, shape, nodes) > 0
+
+
 def _plan(observed: Observed, who: Identity, spec: Spec, shape: Shape, live: Json | None) -> Plan:
     placed = Placed(key=place_key(spec, shape.kind), shape=shape)
     return Plan(
@@ -286,13 +308,13 @@ def _children(observed: Observed, who: Identity) -> Children:
 
 def _is_own_pod(pod: Json, who: Identity) -> bool:
     """A pod of our StatefulSet, or of one of ours that is being replaced."""
-    owner = names.stateful_set(who.name)
+    owners = (names.stateful_set(who.name), names.surge(who.name))
     references = mapping(pod, "metadata").get("ownerReferences")
     return (
         text(pod, "metadata", "namespace") == who.namespace
         and isinstance(references, list)
         and any(
-            text(one, "kind") == "StatefulSet" and text(one, "name") == owner for one in references
+            text(one, "kind") == "StatefulSet" and text(one, "name") in owners for one in references
         )
     )
 

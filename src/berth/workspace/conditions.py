@@ -300,7 +300,7 @@ def _deadlines(found: Assessment) -> tuple[float, ...]:
     lost = lost_nodes(found)
     ends = [
         deadline(pod, budget)
-        for pod in found.pods
+        for pod in (*found.pods, *found.surge_pods)
         if not is_ready(pod) and text(pod, "spec", "nodeName") not in lost
     ]
     left = [(end - found.now).total_seconds() for end in ends if end is not None]

@@ -22,6 +22,7 @@ from berth.workspace.pods import (
 )
 from berth.workspace.reasons import Reason
 from berth.workspace.spec import Spec
+from berth.workspace.surge import surge_judgement
 
 _REVISION = "controller-revision-hash"
 _MOST = 5  # pods in one message
@@ -75,6 +76,8 @@ def inference(found: Assessment, live: Json) -> Judgement:
     assert plan is not None
     if is_going(live):
         return no(Reason.RollingOut, "The StatefulSet is being replaced.")
+    if found.waits_for_surge:
+        return surge_judgement(found)
     scales = goes_on(found)
     # A webhook of the cluster may make something else of it each time: that still is ours.
     if not was_applied(found.wanted_stateful_set, live) and not scales:
@@ -98,7 +101,10 @@ def inference(found: Assessment, live: Json) -> Judgement:
     if scales:
         troubles = [one for one in troubles if one.reason is not Reason.Starting]
         if not troubles:
-            said = f"{len(answering(found))} of {spec.count} pods are ready."
+            ready = len(answering(found))
+            said = f"{ready} of {spec.count} pods are ready."
+            if not ready:
+                said = "A second pod of this version answers until the model's own does."
             return yes(Reason.Answering, said)
     if troubles:
         return _worst(troubles)
@@ -136,11 +142,23 @@ def goes_on(found: Assessment) -> bool:
     """
     if not found.wanted or found.plan is None or found.plan.is_group:
         return False
+    if surge_answers(found):
+        return True
     before = condition(found.observed.workspace, "InferenceReady")
     if text(before, "status") != "True" or not answering(found):
         return False
     version = version_of(found.wanted_stateful_set)
     return all(_version(pod) == version for pod in found.pods if not is_going(pod))
+
+
+def surge_answers(found: Assessment) -> bool:
+    """Whether a second pod of the version that is wanted answers until the model's own does."""
+    if found.surge is None or found.waits_for_surge:
+        return False
+    version = version_of(found.wanted_stateful_set)
+    return any(
+        is_ready(pod) and not is_going(pod) and _version(pod) == version for pod in found.surge_pods
+    )
 
 
 def _version(pod: Json) -> str:

@@ -19,6 +19,7 @@ PLACED = "berth/placed"  # annotation of the StatefulSet: the shape that was cho
 CONFIG = "berth/config"  # annotation of the StatefulSet: the options that it runs with, and whose
 VERSION = "berth/version"  # annotation of the pods: a hash of the template that they were made of
 ASKED = "berth/asked"  # annotation of the StatefulSet: a hash of what the Workspace asks for
+SURGE = "berth/surge"  # label of a second StatefulSet and its pod, while the first is replaced
 POD_INDEX = "apps.kubernetes.io/pod-index"  # label that Kubernetes gives a StatefulSet's pods
 HOSTNAME = "kubernetes.io/hostname"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
@@ -57,6 +58,11 @@ def label_value(name: str) -> str:
 def stateful_set(workspace: str) -> str:
     """Also of the container, the NetworkPolicy and the PodDisruptionBudget."""
     return dns_label(workspace, longest=LONGEST_STATEFUL_SET)
+
+
+def surge(workspace: str) -> str:
+    """The second StatefulSet. With a hash: no other Workspace takes the name by chance."""
+    return f"{dns_label(workspace, longest=38)}-{digest(workspace)}-next"
 
 
 def service(workspace: str) -> str:

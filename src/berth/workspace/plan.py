@@ -70,9 +70,12 @@ def plan(observed: Observed, now: datetime) -> tuple[Action, ...]:
         look_again.append(_WAIT_SECONDS)
     if text(observed.workspace, "inference", "config"):
         look_again.append(_CONFIG_SECONDS)
+    if found.waits_for_surge:
+        look_again.append(_KEPT_SECONDS)
     if found.behind is not None and found.behind.reason in (
         Reason.NeedsMissing,
         Reason.WaitsForTurn,
+        Reason.RollingOut,
     ):
         look_again.append(_KEPT_SECONDS)
     if look_again:
@@ -104,13 +107,18 @@ def _tell(observed: Observed, who: Identity, judged: Conditions) -> list[Action]
 def _writes(found: Assessment) -> tuple[list[Action], bool]:
     """Applies and deletes; and whether something has to be gone first."""
     if not found.wanted or _taken(found):
-        return [], False
+        there = found.surge_live  # of a generation that is not wanted any more
+        ended = there is not None and not found.wanted and not is_going(there)
+        return [_delete(there)] if there is not None and ended else [], False
     actions: list[Action] = []
     going = False
-    for wanted in found.wanted:
+    for wanted in (*found.wanted, *([] if found.surge is None else [found.surge])):
+        if found.waits_for_surge and wanted is found.wanted_stateful_set:
+            continue
         live = found.children.own.get((wanted["kind"], wanted["metadata"]["name"]))
         if live is None:
-            actions.append(Apply(object=wanted))
+            turn = found.takes_turn and wanted is found.surge
+            actions.append(Apply(object=wanted, takes_turn=turn))
         elif is_going(live):
             going = True
         elif is_current(wanted, live):
@@ -137,6 +145,8 @@ def _anew(wanted: Json, live: Json) -> bool:
 def _orphans(found: Assessment) -> list[Action]:
     """Our objects of an earlier shape."""
     kept = {(wanted["kind"], wanted["metadata"]["name"]) for wanted in found.wanted}
+    if found.surge is not None:
+        kept.add(("StatefulSet", found.surge["metadata"]["name"]))
     return [
         _delete(live)
         for key, live in sorted(found.children.own.items())

@@ -366,6 +366,13 @@ StatefulSet and chosen again only when the model, its options, the selector or t
 change (of a model over several nodes, their number too). Nodes that come and go restart nothing.
 - **One model over several nodes is replaced as a whole.** Pods of two versions could never meet. \
 The same happens where a field of the StatefulSet differs that Kubernetes lets nobody change.
+- **The new pod first.** Where a model of the catalogue has one pod and there is room for another, \
+the new version starts in a second StatefulSet (`NAME-HASH-next`, label `berth/surge`) behind the \
+same Service. Once it answers, the model's own pod is replaced; once that answers, the second one \
+is deleted. A new pod that fails takes nothing away: the old one goes on, and InferenceReady says \
+what is wrong. Without room, or where the scheduler or a quota says so, the old pod is ended first.
+- **Pods that answer are kept** while something that the new ones need is missing (NeedsMissing), \
+and while a change of the chart is another Workspace's turn (WaitsForTurn).
 - **What is somebody else's is not touched.** An object of the same name that this Workspace does \
 not own (by uid) is left alone: NameTaken.
 - **Claims are given back.** A finalizer holds a Workspace only while it has NodeClaims or is \

@@ -17,6 +17,7 @@ from berth.workspace.needs import Need, needs_of
 from berth.workspace.objects.wanted import version_of
 from berth.workspace.pods import is_ready
 from berth.workspace.reasons import Reason
+from berth.workspace.surge import surge_judgement, with_surge
 
 _MOST = 5  # names in one message
 
@@ -24,10 +25,11 @@ _MOST = 5  # names in one message
 def consider(found: Assessment) -> Assessment:
     """The assessment, with what is wanted left as it is where pods that answer are to be kept."""
     live = found.stateful_set
-    if live is None or is_going(live) or not found.wanted or not _restarts(found, live):
+    if live is None or is_going(live) or not found.wanted:
         return found
-    if not any(is_ready(pod) for pod in found.pods):
-        return found  # there is nothing to lose
+    if not _restarts(found, live) or not any(is_ready(pod) for pod in found.pods):
+        # Where nothing answers there is nothing to lose.
+        return with_surge(found, live, restarts=_restarts(found, live))
     looked = found.observed.absent
     if looked is None:
         needs = needs_of(mapping(found.wanted_stateful_set, "spec", "template", "spec"))
@@ -38,12 +40,22 @@ def consider(found: Assessment) -> Assessment:
     elif looked:
         return _kept(found, live, no(Reason.NeedsMissing, _missing(found, looked)))
     if not _is_the_chart_s(found, live):
-        return found
+        return _rolling(found, live)
     others = found.observed.restarting
-    if len(others) >= found.observed.settings.max_restarts:
+    begun = found.surge_live is not None
+    if len(others) >= found.observed.settings.max_restarts and not begun:
         told = f"{', '.join(others[:_MOST])} {'is' if len(others) == 1 else 'are'} brought up first"
         return _kept(found, live, no(Reason.WaitsForTurn, f"{told}; this Workspace follows."))
-    return replace(found, takes_turn=True)
+    return _rolling(replace(found, takes_turn=True), live)
+
+
+def _rolling(found: Assessment, live: Json) -> Assessment:
+    """The new pod first, where there is room for both."""
+    rolled = with_surge(found, live, restarts=True)
+    if not rolled.waits_for_surge or not _asks_the_same(found, live):
+        return rolled
+    why = no(Reason.RollingOut, surge_judgement(rolled).message)
+    return replace(_kept(rolled, live, why), waits_for_surge=False)
 
 
 def _restarts(found: Assessment, live: Json) -> bool:

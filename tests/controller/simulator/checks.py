@@ -29,6 +29,7 @@ from berth.workspace.names import (
     ASKED,
     CONFIG,
     NAMESPACE_LABEL,
+    SURGE,
     VERSION,
     WORKSPACE_LABEL,
     label_value,
@@ -126,9 +127,11 @@ class Checks:
             for workspace in self._sim.server.objects[WORKSPACE].values():
                 self._look(workspace)
                 m = workspace["metadata"]
+                if self._sim.scenario.gapless and self._has_a_ready_pod(workspace):
+                    self._served.add(m["uid"])
                 if m["uid"] in self._served and not self._has_a_ready_pod(workspace):
                     down.append(m["name"])
-            most = self._sim.settings.max_restarts
+            most = 0 if self._sim.scenario.gapless else self._sim.settings.max_restarts
             self._hold(len(down) <= most, f"the chart's change stopped {down} at once")
 
     def upgraded(self) -> None:
@@ -155,6 +158,7 @@ class Checks:
             and "deletionTimestamp" not in obj["metadata"]
             and _namespace(obj) == _namespace(change.object)
             and obj["metadata"]["uid"] not in self._strangers
+            and (SURGE in (obj["metadata"].get("labels") or {})) == (SURGE in labels)
         ]
         most = 1
         if change.kind == NODE_CLAIM:
@@ -197,6 +201,8 @@ class Checks:
     def _answers(self, workspace: Object) -> bool:
         """A pod of the workload answers, of the template that it has now, and none of another."""
         for workload in self._sim.server.search(STATEFUL_SET, workspace["metadata"]["namespace"]):
+            if SURGE in workload["metadata"]["labels"]:
+                continue
             owners = workload["metadata"].get("ownerReferences") or ()
             if not any(owner["uid"] == workspace["metadata"]["uid"] for owner in owners):
                 continue
@@ -208,8 +214,19 @@ class Checks:
                     for owner in pod["metadata"].get("ownerReferences") or ()
                 )
             ]
+            beside = [
+                pod
+                for pod in self._sim.server.search(POD, workspace["metadata"]["namespace"])
+                if SURGE in (pod["metadata"].get("labels") or {})
+                and pod["metadata"]["labels"].get(WORKSPACE_LABEL)
+                == workload["metadata"]["labels"].get(WORKSPACE_LABEL)
+            ]
             wanted = _annotation(workload["spec"]["template"], VERSION)
             live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+            if any(
+                is_ready(pod) and _annotation(pod, VERSION) == wanted for pod in beside
+            ) and not any("deletionTimestamp" in pod["metadata"] for pod in beside):
+                return True
             return any(is_ready(pod) for pod in live) and all(
                 _annotation(pod, VERSION) == wanted for pod in live
             )

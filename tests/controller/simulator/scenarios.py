@@ -70,6 +70,7 @@ def _nothing(sim: Simulation) -> None:
 _GPU = create_node(gpu_node())
 _LLAMA = create_workspace(workspace())
 _CLAIMED = create_workspace(workspace(labels={"apps": "llama"}, instanceType=A100))
+_TWO_GPUS = together(*(create_node(gpu_node(name)) for name in ("gpu-1", "gpu-2")))
 _GONE = delete(WORKSPACE, *MINE)
 
 
@@ -316,6 +317,32 @@ SCENARIOS: tuple[Scenario, ...] = (
         together(_GPU, _LLAMA),
         (60, _upgrade(_KEYED)),
         (150, create(SECRET, _KEYS)),
+    ),
+    # With room for a second pod.
+    _scenario("changed, with room beside", _TWO_GPUS, (1, _LLAMA), (60, _image("2")), gapless=True),
+    _scenario(
+        "changed twice quickly, with room beside",
+        _TWO_GPUS,
+        (1, _LLAMA),
+        (60, _image("2")),
+        (63, _image("3")),
+        gapless=True,
+    ),
+    _scenario(
+        "a bad update, with room beside",
+        _TWO_GPUS,
+        (1, _LLAMA),
+        (100, _image("2")),
+        (200, _image("3")),
+        fate=_by_image(v2="crash"),
+        gapless=True,
+    ),
+    _scenario(
+        "a value of the chart changes, with room beside",
+        together(_TWO_GPUS, create(SECRET, _KEYS)),
+        (1, _LLAMA),
+        (60, _upgrade(_KEYED)),
+        gapless=True,
     ),
     # Nodes.
     _scenario(

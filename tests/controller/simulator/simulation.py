@@ -52,6 +52,7 @@ class Scenario:
     missing: frozenset[Kind] = frozenset()
     controllers: int = 1
     settle: float = 1000.0
+    gapless: bool = False  # no Workspace that has answered may ever stop to
     reconciler: type[Reconciler] = Reconciler
 
 

@@ -37,7 +37,11 @@ def affinity(plan: Plan) -> dict[str, Any]:
         node["preferredDuringSchedulingIgnoredDuringExecution"] = preferred
     term = {
         "topologyKey": names.HOSTNAME,
-        "labelSelector": {"matchLabels": selector(plan)},
+        "labelSelector": {
+            "matchLabels": selector(plan),
+            # A second pod of the same model, which takes over for a while, may be beside it.
+            "matchExpressions": [{"key": names.SURGE, "operator": "DoesNotExist"}],
+        },
     }
     found: dict[str, Any] = {
         "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,23 @@ def _versioned(workload: dict[str, Any]) -> dict[str, Any]:
 def version_of(workload: Mapping[str, Any]) -> str:
     """Of the template that a StatefulSet has now."""
     return words(workload, "spec", "template", "metadata", "annotations").get(names.VERSION, "")
+
+
+def surge_of(workload: dict[str, Any], workspace: str) -> dict[str, Any]:
+    """A second StatefulSet with one pod of the same version, beside the first one's."""
+    made = copy.deepcopy(workload)
+    label = {names.SURGE: "true"}
+    m, spec = made["metadata"], made["spec"]
+    m["name"] = names.surge(workspace)
+    m["labels"] = {**m["labels"], **label}
+    m["annotations"] = {}
+    spec["replicas"] = 1
+    spec["selector"] = {"matchLabels": {**spec["selector"]["matchLabels"], **label}}
+    template = spec["template"]
+    template["metadata"]["labels"] = {**template["metadata"]["labels"], **label}
+    # It may be on the node of the pod that it stands in for.
+    template["spec"]["affinity"].pop("podAntiAffinity", None)
+    return _hashed(made)
 
 
 def _hashed(wanted: dict[str, Any]) -> dict[str, Any]:
