@@ -42,20 +42,24 @@ _PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
 
 
 def install(app: FastAPI, routes: Routes, limits: Callable[[], Limits]) -> None:
-    """Make this the app's own document; `limits` are asked each time that it is read."""
-    cached = lru_cache(maxsize=4)(lambda now: document(app, routes.operations, now))
+    """Make this the app's own document, of the routes that there are now.
+
+    `limits` are asked each time that it is read, and only they are filled in then.
+    """
+    page = document(app, routes.operations)
+    cached = lru_cache(maxsize=4)(lambda now: resolved(page, now))
     app.openapi = lambda: cached(limits())  # type: ignore[method-assign]  # FastAPI's way
 
 
-def document(app: FastAPI, operations: Sequence[Operation], limits: Limits) -> dict[str, Any]:
-    """The document of these operations at a server with these limits."""
-    structs = [one for operation in operations for one in _structs(operation)]
-    refs, definitions = components(structs)
+def document(app: FastAPI, operations: Sequence[Operation]) -> dict[str, Any]:
+    """The document of these operations, its bounds still by name."""
+    structs = dict.fromkeys(one for operation in operations for one in _structs(operation))
+    refs, definitions = components(tuple(structs))
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         path = _PARAMETER.sub(r"{\1}", operation.path)
         paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, refs)
-    page = {
+    return {
         "openapi": "3.1.0",
         "info": {"title": app.title, "version": app.version, "description": app.description},
         "paths": paths,
@@ -65,8 +69,6 @@ def document(app: FastAPI, operations: Sequence[Operation], limits: Limits) -> d
         },
         "security": [{}, {"key": []}],  # a server without keys asks for none
     }
-    whole: dict[str, Any] = resolved(page, limits)
-    return whole
 
 
 def _structs(operation: Operation) -> Iterator[type[msgspec.Struct]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, get_args
 
 import msgspec
@@ -110,12 +111,14 @@ def _up_to(most: str) -> str:
     return "|".join([*shorter, *ways, most])
 
 
+@lru_cache(maxsize=8)
 def components(
-    structs: list[type[msgspec.Struct]],
+    structs: tuple[type[msgspec.Struct], ...],
 ) -> tuple[dict[type[msgspec.Struct], Schema], dict[str, Any]]:
     """How each struct is referred to, and the definitions of all, those inside them included.
 
-    Two structs of one name get the names that msgspec gives them, with their modules.
+    Two structs of one name get the names that msgspec gives them, with their modules. What is
+    returned is kept: do not change it.
     """
     everything = list(dict.fromkeys(inner for struct in structs for inner in _within(struct)))
     refs, definitions = msgspec.json.schema_components(everything, ref_template=_REF)
