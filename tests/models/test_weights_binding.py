@@ -96,7 +96,7 @@ FORMS: dict[str, Callable[[Tensors], Tensors]] = {
 }
 MODELS = [
     ("llama", True), ("llama", False), ("mistral", False), ("qwen2", True), ("qwen3", False),
-    ("falcon", True), ("falcon", False),
+    ("falcon", True), ("falcon", False), ("gemma2", True), ("gemma3_text", True), ("phi3", False),
 ]  # fmt: skip
 
 
@@ -156,7 +156,10 @@ def test_a_base_class_without_a_head_serves_if_the_head_is_tied(
                 load(folder)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3", "falcon"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["llama", "mistral", "qwen2", "qwen3", "falcon", "gemma2", "gemma3_text", "phi3"],
+)
 def test_a_base_class_saved_alone_is_the_native_engines_if_its_head_is_tied(
     architecture: str, tmp_path: Path
 ) -> None:

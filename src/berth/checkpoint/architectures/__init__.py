@@ -36,7 +36,7 @@ def by_class() -> Mapping[str, Architecture]:
     its head; whether that is tied, or lies in the files after all, the weights tell.
     """
     bases = {
-        each.name.replace("ForCausalLM", "Model"): each
+        each.name.replace("ForCausalLM", _base_of(each)): each
         for each in all_architectures()
         if each.native is not None
     }
@@ -54,3 +54,8 @@ def by_type() -> Mapping[str, Architecture]:
 def by_native_name() -> Mapping[str, Architecture]:
     """What the native engine computes, by the engine's own name for it."""
     return MappingProxyType({a.native.name: a for a in all_architectures() if a.native is not None})
+
+
+def _base_of(each: Architecture) -> str:
+    """What a base class ends in: the text part of a model that also sees has a name of its own."""
+    return "TextModel" if any(kind.endswith("_text") for kind in each.types) else "Model"
