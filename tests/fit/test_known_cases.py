@@ -200,12 +200,12 @@ MESSAGES = [
     (
         FitRequest(model=llama(), name="m", machine=sku("Standard_NC6s_v3"), context=512),
         "Insufficient GPU memory: Instance type Standard_NC6s_v3 provides 15.0 GiB per GPU, but "
-        "preset m requires at least 16.2 GiB per GPU",
+        "preset m requires at least 16.1 GiB per GPU",
     ),
     (
         FitRequest(model=llama_2_70b(), name="m", machine=sku("p3.8xlarge"), context=512),
         "Insufficient total GPU memory: Instance type p3.8xlarge has a total of 59.9 GiB, but "
-        "preset m requires at least 135 GiB",
+        "preset m requires at least 134 GiB",
     ),
 ]
 

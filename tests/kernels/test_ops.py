@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from berth.kernels import ops as ops_module
 from berth.kernels.batch import BLOCK, LayerCache, Prefill, StepBatch
 from berth.kernels.library import library
 from berth.kernels.ops import AttentionShape, HeadNorm, LayerNorm, NativeOps, TorchOps
@@ -310,3 +311,14 @@ def test_a_token_attends_alike_in_a_prompt_in_a_part_of_it_and_as_the_newest_one
         batch.decode_tables = table.repeat(new, 1)
         batch.longest_decode = old + new
         assert torch.equal(native.attend(qkv, batch, cache, shape, alibi), whole)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_prompt_that_torch_attends_to_in_pieces_gets_what_it_gets_at_once(
+    shape: AttentionShape, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qkv, batch, cache = step(shape, dtype, [(40, 30), (33, 9)])
+    whole = TorchOps().attend(qkv, batch, cache, shape)
+    monkeypatch.setattr(ops_module, "SCORE_BYTES", 5000)
+    assert ops_module.rows_at_once(shape.heads, shape.kv_heads, 70) < 5
+    close(TorchOps().attend(qkv, batch, cache, shape), whole)

@@ -36,6 +36,7 @@ _BATCH_TOKENS: dict[EngineName, int] = {
 _VLLM_LARGE_DEVICE = 70 * 2**30  # from this memory on vLLM takes larger steps and more sequences
 _VLLM_LARGE_BATCH, _VLLM_SEQUENCES, _VLLM_LARGE_SEQUENCES = 8192, 256, 1024
 _FLOAT32 = 4
+_SCORE_BYTES = 256 * 2**20  # berth.kernels.ops.SCORE_BYTES; a test holds them together
 # The sampler's worst case a logit: float32 scores, their copy, what is chosen from and its
 # softmax (4 bytes each), and float64 probabilities with their running sum (8 each).
 _SAMPLER_BYTES = 4 * _FLOAT32 + 2 * 8
@@ -135,26 +136,29 @@ def logits_bytes(
 def score_bytes(
     layers: Iterable[tuple[Layer, int]], step: Step, *, degree: int, kind: Literal["gpu", "cpu"]
 ) -> int:
-    """Native engine on a GPU: the scores that grouped attention with a mask builds in full.
+    """Native engine on a GPU: what attention with a mask builds where torch has no fused kernel.
 
-    torch's fused kernels take either grouped heads or a mask, so a later chunk of a prompt falls
-    back to plain products in float32: scores and their softmax of [heads, tokens, context], keys
-    and values repeated for every head. Not measured yet; taken to be so, since the opposite
-    error runs out of memory.
+    A later chunk of a prompt attends in pieces (kernels/ops.py, `rows_at_once`), each of which has
+    its scores, their softmax and a mask within SCORE_BYTES, one row at least; a decode step has a
+    row a sequence. Keys and values are widened to float32 then. An upper bound: fused kernels build
+    none of it. Not run on a GPU yet.
     """
     if kind == "cpu":
         return 0
     worst = 0
     for layer, _ in layers:
         mixer = layer.mixer
-        if not isinstance(mixer, Attention) or mixer.kv_heads == mixer.heads:
+        if not isinstance(mixer, Attention):
             continue
-        heads = ceil_div(mixer.heads, degree)
+        heads, kv = ceil_div(mixer.heads, degree), ceil_div(mixer.kv_heads, degree)
         reach = min(step.context, (mixer.window or step.context) + step.tokens)
         rows = min(step.tokens, step.context)
-        repeated = 2 * heads * mixer.head_dim * _FLOAT32
-        prefill = reach * (2 * heads * rows * _FLOAT32 + repeated) if step.context > rows else 0
-        decode = step.gathered * repeated
+        per_row = reach * (2 * heads * _FLOAT32 + (1 + _FLOAT32) * (heads // kv))
+        widened = 2 * kv * mixer.head_dim * _FLOAT32
+        prefill = 0
+        if step.context > rows or mixer.window is not None:
+            prefill = max(per_row, min(rows * per_row, _SCORE_BYTES)) + reach * widened
+        decode = step.gathered * (2 * heads * _FLOAT32 + widened)
         worst = max(worst, prefill, decode)
     return worst
 

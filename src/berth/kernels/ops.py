@@ -17,6 +17,9 @@ import torch.nn.functional as F
 from berth.kernels.batch import BLOCK, LayerCache, Prefill, StepBatch
 from berth.kernels.library import library
 
+# What the scores of a piece of a prompt may take in torch, where it builds them in full.
+SCORE_BYTES = 256 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionShape:
@@ -152,34 +155,42 @@ class TorchOps:
         shape: AttentionShape,
         alibi: torch.Tensor | None,
     ) -> None:
+        d = shape.head_dim
         rows = slice(prefill.row, prefill.row + prefill.count)
         start = prefill.length - prefill.count
         first = 0 if shape.window is None else max(0, start - shape.window + 1)
         k, v = self.gather(cache, prefill.table, first, prefill.length)
-        q = qkv[rows, : shape.heads * shape.head_dim].view(
-            prefill.count, shape.heads, shape.head_dim
-        )
-        mask = None
-        if start > 0 or shape.window is not None:
-            query = torch.arange(start, prefill.length, device=q.device).unsqueeze(1)
-            key = torch.arange(first, prefill.length, device=q.device)
+        q = qkv[rows, : shape.heads * d].view(prefill.count, shape.heads, d).transpose(0, 1)
+        if alibi is not None:
+            q, k, v = _with_bias_column(q, k, v, alibi[:, first : prefill.length])
+        mixed = out[rows].view(prefill.count, shape.heads, d)
+        if start == 0 and shape.window is None:
+            whole = F.scaled_dot_product_attention(
+                q[None],
+                k[None],
+                v[None],
+                is_causal=True,
+                scale=d**-0.5,
+                enable_gqa=q.shape[0] != k.shape[0],
+            )
+            mixed.copy_(whole[0, ..., :d].transpose(0, 1))
+            return
+        at_once = rows_at_once(shape.heads, k.shape[0], prefill.length - first)
+        for begin in range(0, prefill.count, at_once):
+            end = min(begin + at_once, prefill.count)
+            query = torch.arange(start + begin, start + end, device=q.device).unsqueeze(1)
+            key = torch.arange(first, start + end, device=q.device)
             mask = key <= query
             if shape.window is not None:
                 mask &= key > query - shape.window
-        q = q.transpose(0, 1)
-        if alibi is not None:
-            q, k, v = _with_bias_column(q, k, v, alibi[:, first : prefill.length])
-        mixed = F.scaled_dot_product_attention(
-            q.unsqueeze(0),
-            k.unsqueeze(0),
-            v.unsqueeze(0),
-            attn_mask=mask,
-            is_causal=mask is None,
-            scale=shape.head_dim**-0.5,
-            enable_gqa=q.shape[0] != k.shape[0],
-        )
-        mixed = mixed[0, ..., : shape.head_dim].transpose(0, 1)
-        out[rows].view(prefill.count, shape.heads, shape.head_dim).copy_(mixed)
+            part = _attend_grouped(
+                q[None, :, begin:end],
+                k[None, :, : len(key)],
+                v[None, :, : len(key)],
+                mask[None, None],
+                d**-0.5,
+            )
+            mixed[begin:end] = part[0, ..., :d].transpose(0, 1)
 
     def _attend_decode(
         self,
@@ -206,14 +217,7 @@ class TorchOps:
         q = qkv[batch.decode_rows, : shape.heads * d].view(n, shape.heads, 1, d)
         if alibi is not None:
             q, k, v = _with_bias_column(q, k, v, alibi[:, : blocks * BLOCK])
-        mixed = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask[:, None, None],
-            scale=d**-0.5,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )
+        mixed = _attend_grouped(q, k, v, mask[:, None, None], d**-0.5)
         out[batch.decode_rows] = mixed[..., :d].reshape(n, shape.heads * d)
 
 
@@ -245,6 +249,35 @@ def _with_bias_column(
     k, v = k.repeat_interleave(group, -3), v.repeat_interleave(group, -3)  # slopes differ by head
     column = alibi.to(k.dtype).unsqueeze(-1).expand(*k.shape[:-1], 1)
     return F.pad(q, (0, 1), value=1.0), torch.cat([k, column], -1), F.pad(v, (0, 1))
+
+
+def rows_at_once(heads: int, kv_heads: int, reach: int) -> int:
+    """Rows of a later chunk of a prompt that attend to `reach` tokens in one piece.
+
+    Where torch has no fused kernel it builds scores and their softmax in float32 for every head,
+    and a mask for every row of a group: no more than SCORE_BYTES of them, one row at least.
+    """
+    per_row = reach * (8 * heads + 5 * (heads // kv_heads))
+    return max(1, SCORE_BYTES // per_row)
+
+
+def _attend_grouped(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Attention with a mask: q: [n, heads, rows, dim]; k, v: [n, kv_heads, keys, dim]; mask:
+    [n, 1, rows, keys]. Returns [n, heads, rows, dim].
+
+    The heads of a group are more rows of their kv head: torch's fused kernels take a mask or
+    grouped heads but not both, and its plain way would repeat keys and values for every head.
+    """
+    n, heads, rows, dim = q.shape
+    kv = k.shape[1]
+    group = heads // kv
+    if group > 1:
+        q = q.reshape(n, kv, group * rows, dim)
+        mask = mask.repeat(1, 1, group, 1)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    return mixed.reshape(n, heads, rows, dim)
 
 
 def _at(tensor: torch.Tensor | None) -> c_void_p | None:
