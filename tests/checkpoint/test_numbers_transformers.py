@@ -48,6 +48,13 @@ EXPERTS = {
     "moe_intermediate_size": 20,
     "shared_expert_intermediate_size": 24,
 }
+MOE = {
+    "moe_intermediate_size": 20,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "first_k_dense_replace": 2,
+}
 GPT = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 64}
 NEO = [[["global", "local"], 2]]
 MAMBA2 = {"num_heads": 8, "head_dim": 8, "state_size": 6, "n_groups": 2}
@@ -212,6 +219,22 @@ CASES = [
         moe_intermediate_size=20,
         moe_shared_expert_intermediate_size=24,
         moe_latent_size=16,
+    ),
+    small("Olmo2ForCausalLM"),
+    small("Olmo3ForCausalLM", sliding_window=8),
+    small("CohereForCausalLM"),
+    small("CohereForCausalLM", use_qk_norm=True, attention_bias=True),
+    small("Cohere2ForCausalLM", head_dim=16, sliding_window=8),
+    small("Starcoder2ForCausalLM"),
+    small("Starcoder2ForCausalLM", use_bias=False, tie_word_embeddings=False),
+    small("Glm4MoeForCausalLM", MOE, head_dim=16),
+    small("Glm4MoeForCausalLM", MOE, head_dim=16, use_qk_norm=True, attention_bias=True),
+    small(
+        "Kimi_K25ForConditionalGeneration",
+        text_config={**SMALL, **LATENT, "model_type": "deepseek_v3"},
+        vision_config={**SIGLIP, "model_type": "kimi_k25_vision", "pos_emb_height": 3},
+        projection_hidden_size=16,
+        tie_word_embeddings=False,
     ),
     small("BertModel", num_key_value_heads=None),
     small("XLMRobertaModel", num_key_value_heads=None, type_vocab_size=1),

@@ -131,8 +131,34 @@ def _qwen(fields: Fields, vision: Fields, hidden: int) -> list[Tensor]:
     return tower.tensors
 
 
+def _kimi(fields: Fields, vision: Fields, hidden: int) -> list[Tensor]:
+    """Kimi K2.5's tower and projection."""
+    tower = _Tower("vision")
+    width = vision.whole("hidden_size", default=1152)
+    inner = vision.whole("intermediate_size", default=4304)
+    patch = vision.whole("patch_size", default=14)
+    tower.matrix("patches", width, 3 * patch * patch, bias=True)
+    rows = vision.whole("pos_emb_height", default=64)
+    columns = vision.whole("pos_emb_width", default=64)
+    tower.add("positions", rows * columns, width, dtype="embedding")
+    for layer in range(vision.whole("num_hidden_layers", default=27)):
+        _encoder_layer(tower, f"layers.{layer}", width, inner)
+    tower.norm("norm", width, bias=True)
+    merge = vision.values.get("merge_kernel_size", (2, 2))
+    if list(merge) != [2, 2]:
+        raise ConfigError("vision_config.merge_kernel_size is known as [2, 2] only")
+    merged = 4 * width
+    tower.norm("projection_norm", fields.whole("projection_hidden_size", default=1152), bias=True)
+    tower.matrix("projection0", merged, merged, bias=True)
+    tower.matrix("projection1", hidden, merged, bias=True)
+    return tower.tensors
+
+
 _TOWERS: dict[str, Callable[[Fields, Fields, int], list[Tensor]]] = {
     "Gemma3ForConditionalGeneration": _siglip,
+    "KimiK25ForConditionalGeneration": _kimi,
+    # transformers' own spelling.
+    "Kimi_K25ForConditionalGeneration": _kimi,
     "Mistral3ForConditionalGeneration": _pixtral,
     "Qwen3_5ForConditionalGeneration": _qwen,
     "Qwen3_5MoeForConditionalGeneration": _qwen,
@@ -142,5 +168,4 @@ SEEING = (
     # Their text models are known, their towers are not.
     "Gemma4ForConditionalGeneration",
     "Gemma4UnifiedForConditionalGeneration",
-    "KimiK25ForConditionalGeneration",
 )
