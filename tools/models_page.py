@@ -27,6 +27,9 @@ TESTED_NATIVE = frozenset(
 TESTED_TRANSFORMERS = frozenset(
     {
         "BloomForCausalLM",
+        "Cohere2ForCausalLM",
+        "CohereForCausalLM",
+        "DeepseekV3ForCausalLM",
         "FalconForCausalLM",
         "GPT2LMHeadModel",
         "GPTJForCausalLM",
@@ -34,18 +37,37 @@ TESTED_TRANSFORMERS = frozenset(
         "Gemma2ForCausalLM",
         "Gemma3ForCausalLM",
         "GemmaForCausalLM",
+        "Glm4ForCausalLM",
+        "Glm4MoeForCausalLM",
+        "GptOssForCausalLM",
+        "GraniteForCausalLM",
+        "HunYuanDenseV1ForCausalLM",
+        "Lfm2ForCausalLM",
         "LlamaForCausalLM",
         "MambaForCausalLM",
+        "MiniMaxM2ForCausalLM",
         "MistralForCausalLM",
         "MixtralForCausalLM",
         "MptForCausalLM",
         "OPTForCausalLM",
+        "Olmo2ForCausalLM",
+        "Olmo3ForCausalLM",
         "OpenAIGPTLMHeadModel",
         "Phi3ForCausalLM",
         "PhiForCausalLM",
+        "Qwen3MoeForCausalLM",
+        "Qwen3NextForCausalLM",
+        "Qwen3_5ForCausalLM",
+        "Qwen3_5MoeForCausalLM",
         "StableLmForCausalLM",
+        "Starcoder2ForCausalLM",
     }
 )
+# Classes of models that also see, and what transformers runs of them for text.
+_TEXT_OF = {
+    "Qwen3_5ForConditionalGeneration": "Qwen3_5ForCausalLM",
+    "Qwen3_5MoeForConditionalGeneration": "Qwen3_5MoeForCausalLM",
+}
 
 _FEATURES = [
     ("continuous batching", "yes", "yes"),
@@ -104,7 +126,8 @@ def _tested(preset: Preset) -> str:
     if preset.name == "pocket":
         return "yes, with its weights"
     known = TESTED_NATIVE if preset.architecture in CLASSES else TESTED_TRANSFORMERS
-    if preset.engine != "none" and preset.architecture in known:
+    name = _TEXT_OF.get(preset.architecture, preset.architecture)
+    if preset.engine != "none" and name in known:
         return "architecture; weights untested"
     return "untested"
 

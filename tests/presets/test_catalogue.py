@@ -11,6 +11,7 @@ import yaml
 
 from berth.checkpoint.choose import engine_for
 from berth.checkpoint.describe import describe_hf
+from berth.checkpoint.errors import NoEngine
 from berth.checkpoint.folder import load_config
 from berth.checkpoint.hf import CLASSES
 from berth.checkpoint.numbers import parameter_count, tensors
@@ -143,6 +144,18 @@ def test_the_native_engine_is_named_only_for_what_it_computes(preset: Preset) ->
         assert preset.architecture in CLASSES
         assert preset.numbers is not None
         assert preset.numbers.quantization is None
+
+
+@pytest.mark.parametrize(
+    "preset", [p for p in PRESETS.values() if p.config], ids=lambda preset: preset.name
+)
+def test_the_engine_is_the_one_that_a_folder_of_the_model_gets(preset: Preset) -> None:
+    """As an installation with Berth's extras has it, and nothing more."""
+    try:
+        engine: str = engine_for(describe_hf(preset.config or {}), installed=lambda _: False).engine
+    except NoEngine:
+        engine = "none"
+    assert preset.engine == engine
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)

@@ -38,7 +38,9 @@ def columns(
         ]
         line = _GAP.join(cells).rstrip()
         if width is not None and len(line) > width > len(row[0]):
-            line = line[: width - 1].rstrip() + "…"
+            kept = line[: width - 1].rstrip()
+            # Never at the name itself, which would then look as if it were cut.
+            line = f"{kept}…" if len(kept) > len(row[0]) else f"{row[0]} …"[:width].rstrip()
         lines.append(line)
     return lines
 

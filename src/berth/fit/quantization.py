@@ -123,6 +123,16 @@ SCHEMES: dict[str, Scheme] = {
     )
 }
 
+
+def _int4_32(matrices: int, rows: int, columns: int) -> int:
+    """compressed-tensors' pack-quantized in groups of 32: int32 words, a bfloat16 scale for each
+    group, the shape as two int64."""
+    return matrices * (rows * ceil_div(columns, 8) * 4 + rows * ceil_div(columns, 32) * 2 + 16)
+
+
+# A checkpoint's that no engine makes by itself: Kimi K2's, which packs the routed experts alone.
+_PACKED_EXPERTS = Scheme("int4", frozenset({"expert"}), _int4_32, _HF, "4.5")
+
 # quant_method (or format) of a config.json.
 _CHECKPOINTS = {
     "fp8": "fp8",
@@ -136,4 +146,6 @@ _CHECKPOINTS = {
 
 def scheme_of_checkpoint(method: str | None) -> Scheme | None:
     """The scheme of a checkpoint's quant_method; None where it has none or we cannot tell."""
+    if method == "pack-quantized":
+        return _PACKED_EXPERTS
     return SCHEMES.get(_CHECKPOINTS.get((method or "").lower(), ""))

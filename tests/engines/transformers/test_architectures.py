@@ -17,7 +17,7 @@ from engines.transformers.tiny_models import (
 
 PROMPTS = [random_prompt(i, 3 + 5 * (i % 5)) for i in range(6)]
 # Recurrent states and frequencies that look at the whole batch: a pass for each sequence.
-NOT_IN_BATCHES = {"llama-dynamic", "mamba"}
+NOT_IN_BATCHES = {"lfm2", "llama-dynamic", "mamba", "qwen3_5", "qwen3_5_moe", "qwen3_next"}
 WITHOUT_A_CACHE = {"gpt1"}
 
 

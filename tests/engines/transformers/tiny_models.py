@@ -20,6 +20,34 @@ _NEW = {
 }
 _OLD = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 _GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+_EXPERTS = {
+    "num_experts": 4,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+}
+_LINEAR = {
+    "num_hidden_layers": 4,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+_LATENT = {
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 8,
+    "q_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+    "n_group": 2,
+    "topk_group": 1,
+}
 # name: (model_type, settings of its configuration)
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", _GPT),
@@ -58,6 +86,29 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mamba": ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}),
     "gpt1": ("openai-gpt", _GPT),
+    "cohere": ("cohere", _NEW),
+    "cohere2": ("cohere2", _NEW | {"head_dim": 8, "sliding_window": 6}),
+    "deepseek_v3": ("deepseek_v3", _NEW | _LATENT),
+    "glm4": ("glm4", _NEW | {"head_dim": 8, "pad_token_id": 0}),
+    "glm4_moe": ("glm4_moe", _NEW | _EXPERTS | {"head_dim": 8, "first_k_dense_replace": 1}),
+    "gpt_oss": (
+        "gpt_oss",
+        _NEW | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    ),
+    "granite": ("granite", _NEW),
+    "hunyuan": ("hunyuan_v1_dense", _NEW | {"head_dim": 8}),
+    "lfm2": ("lfm2", _NEW | {"layer_types": ["conv", "full_attention"], "block_ff_dim": 64}),
+    "minimax_m2": (
+        "minimax_m2",
+        _NEW | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "rotary_dim": 8},
+    ),
+    "olmo2": ("olmo2", _NEW),
+    "olmo3": ("olmo3", _NEW | {"sliding_window": 6}),
+    "qwen3_5": ("qwen3_5_text", _NEW | _LINEAR | {"head_dim": 8}),
+    "qwen3_5_moe": ("qwen3_5_moe_text", _NEW | _LINEAR | _EXPERTS | {"head_dim": 8}),
+    "qwen3_moe": ("qwen3_moe", _NEW | _EXPERTS | {"head_dim": 8}),
+    "qwen3_next": ("qwen3_next", _NEW | _LINEAR | _EXPERTS | {"head_dim": 8}),
+    "starcoder2": ("starcoder2", _NEW | {"sliding_window": 6}),
 }
 
 
