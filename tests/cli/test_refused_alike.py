@@ -233,6 +233,25 @@ def test_a_file_where_a_folder_is_expected(folder: Path) -> None:
     assert "GGUF" in said("serve", gguf)
 
 
+@pytest.mark.parametrize("command", ["serve", "fit", "check", "verify"])
+def test_a_folder_that_this_user_may_not_look_into_is_named(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel says it; a test that runs as root is refused nothing."""
+    found: Callable[..., Any] = Path.stat
+
+    def refusing(path: Path, **options: Any) -> Any:
+        if path == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return found(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+    assert said(command, folder).startswith(f"{folder} cannot be read: Permission denied; let the")
+    if command == "serve":
+        more = said(command, Path("llama-2-7b"), "--weights", str(folder))
+        assert "cannot be read: Permission denied" in more
+
+
 def test_no_tokenizer_is_refused_before_an_engine(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     assert "has no tokenizer.model and no tokenizer.json; put" in said("serve", folder)

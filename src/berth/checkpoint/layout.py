@@ -7,6 +7,7 @@ them. Read are the names, the first bytes of what is needed, and config.json; ne
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -87,6 +88,21 @@ def _refuse_unserved(folder: Path, names: Sequence[str]) -> None:
         raise ConfigError(f"{folder.name} {sentence}")
 
 
+def path_kind(path: Path) -> Literal["folder", "file"] | None:
+    """What a path that a command names leads to; None if to nothing.
+
+    Raises:
+        ConfigError: this user may not look.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a zero byte is in no path
+        return None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}{_RIGHTS}") from error
+    return "folder" if stat.S_ISDIR(mode) else "file"
+
+
 def is_pointer(path: Path) -> bool:
     """Whether git-lfs put a pointer in place of the file. False for what cannot be read."""
     try:
@@ -97,9 +113,10 @@ def is_pointer(path: Path) -> bool:
 
 
 def _names(folder: Path) -> list[str]:
-    if folder.is_file():
+    kind = path_kind(folder)
+    if kind == "file":
         raise ConfigError(_one_file(folder))
-    if not folder.is_dir():
+    if kind is None:
         raise ConfigError(f"{folder} is not a folder of a model: there is no such folder")
     try:
         return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))

@@ -21,6 +21,7 @@ from berth.checkpoint.errors import CheckpointError, ConfigError
 from berth.checkpoint.folder import describe, with_dtype
 from berth.checkpoint.headers import LENGTH_BYTES, StoredTensor, header_length, parse_header
 from berth.checkpoint.index import named_files
+from berth.checkpoint.layout import path_kind
 from berth.checkpoint.numbers import ModelNumbers
 from berth.checkpoint.stored import most_bytes
 from berth.fit.published import measured_bytes
@@ -58,7 +59,11 @@ def open_model(name: str, revision: str | None = None) -> Model:
     Raises:
         ModelError: none of them, or what it means cannot be read.
     """
-    if Path(name).is_dir() or Path(name).is_file():  # of a file says what it is no folder of
+    try:
+        here = path_kind(Path(name))
+    except ConfigError as error:
+        raise ModelError(str(error)) from error
+    if here is not None:  # of a file it says what it is no folder of
         return from_folder(Path(name))
     try:
         presets = load_presets()

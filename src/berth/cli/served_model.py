@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from berth.checkpoint.layout import folder_layout
+from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.layout import folder_layout, path_kind
 from berth.models.weights.digests import NAME as DIGESTS
 from berth.presets.catalogue import Preset, PresetError, find_preset
 from berth.presets.resolve import ResolvedModel, locate, resolve_model
@@ -25,7 +26,7 @@ def find_model(model: str | None, weights: str | None) -> ResolvedModel:
 
     Raises:
         PresetError, PullError: no such model, or it cannot be had.
-        ConfigError: it is a file.
+        ConfigError: it is a file, or this user may not look.
         ValueError: no engine reads what was found, or nothing was.
     """
     if weights is None:
@@ -44,9 +45,12 @@ def find_model(model: str | None, weights: str | None) -> ResolvedModel:
 
 def holds_files(folder: Path) -> bool:
     """Whether there is anything but what images without weights have in their place."""
-    return folder.is_dir() and any(
-        path.suffix != ".txt" and path.name != DIGESTS for path in folder.iterdir()
-    )
+    try:
+        return path_kind(folder) == "folder" and any(
+            path.suffix != ".txt" and path.name != DIGESTS for path in folder.iterdir()
+        )
+    except (ConfigError, OSError):
+        return True  # this user may not look: said by what reads the folder
 
 
 def same_model(name: str, other: str) -> bool:
@@ -70,9 +74,10 @@ def _described(name: str) -> Preset | None:
 
 
 def _resolved(model: str) -> ResolvedModel:
-    if Path(model).is_file():
+    here = path_kind(Path(model))
+    if here == "file":
         folder_layout(Path(model))  # says what a file is no folder of
-    if not Path(model).exists():
+    if here is None:
         preset, _ = locate(model)
         if preset is not None and preset.engine == "none":
             raise ValueError(f"no engine serves {preset.name} yet: {preset.reason}")

@@ -67,8 +67,14 @@ def verify(model: str, write: bool, as_json: bool) -> None:
 def _folder(model: str) -> Path:
     """Where the model is on this machine."""
     path = Path(model)
-    if path.is_dir():
-        return path
+    from berth.checkpoint.errors import ConfigError
+    from berth.checkpoint.layout import path_kind
+
+    try:
+        if path_kind(path) is not None:
+            return path
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
     from berth.presets.catalogue import PresetError
     from berth.presets.hub_cache import local_copy
     from berth.presets.resolve import locate
