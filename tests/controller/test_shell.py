@@ -24,6 +24,8 @@ from berth.controller.kinds import (
     LEASE,
     NODE,
     NODE_CLAIM,
+    POD,
+    SECRET,
     SERVICE,
     STATEFUL_SET,
     WORKSPACE,
@@ -291,6 +293,34 @@ def test_a_change_of_the_config_map_is_noticed_at_once(server: LiveServer, tmp_p
         assert _serves(server)
         assert one.stop() == 0
         assert "Traceback" not in one.log()
+
+
+def test_a_missing_secret_of_the_chart_takes_no_answer_away(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    """faults K.25: `helm upgrade --set models.apiKeySecret=keys` without that Secret."""
+    server.do(lambda state: state.create(NODE, gpu_node()))
+    _apply(server)
+    with controllers(server, tmp_path, "one") as (one,):
+        wait_until(lambda: _serves(server), "served")
+        assert one.stop() == 0
+    before = server.do(lambda state: state.get(POD, NAMESPACE, "llama-0"))["metadata"]["uid"]
+    more = ("--api-key-secret=keys", "--look-for-secrets")
+    with controllers(server, tmp_path, "two", more=more) as (two,):
+        wait_until(lambda: "NeedsMissing" in str(_workspace(server)), lambda: f"told: {two.log()}")
+        assert _serves(server)
+        pod = server.do(lambda state: state.get(POD, NAMESPACE, "llama-0"))
+        assert pod["metadata"]["uid"] == before
+        asked = [request for request in server.requests if request.plural == "secrets"]
+        assert {(request.method, request.name) for request in asked} == {("GET", "keys")}
+        metadata = {"name": "keys", "namespace": NAMESPACE}
+        keys = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+        server.do(lambda state: state.create(SECRET, keys))
+        wait_until(
+            lambda: status_of(_workspace(server), "UpToDate") == "True" and _serves(server),
+            lambda: f"rolled out: {two.log()[-3000:]}",
+        )
+        assert "Traceback" not in two.log()
 
 
 def test_watches_node_claims_once_their_kind_is_there(server: LiveServer, tmp_path: Path) -> None:

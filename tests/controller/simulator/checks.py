@@ -72,6 +72,7 @@ class Checks:
         self._held: dict[tuple[str, int], float] = {}  # Workspace and generation: last true when
         self._reported: dict[str, int] = {}  # highest observedGeneration by uid
         self._frozen = False
+        self._surge_refused = False
         self._served: set[str] = set()  # uids of Workspaces that answered when the chart changed
         # Raised where it happens, and again by the simulation: a controller survives anything.
         self.broken: AssertionError | None = None
@@ -131,8 +132,14 @@ class Checks:
                     self._served.add(m["uid"])
                 if m["uid"] in self._served and not self._has_a_ready_pod(workspace):
                     down.append(m["name"])
-            most = 0 if self._sim.scenario.gapless else self._sim.settings.max_restarts
+            gapless = self._sim.scenario.gapless and not self._surge_refused
+            most = 0 if gapless else self._sim.settings.max_restarts
             self._hold(len(down) <= most, f"the chart's change stopped {down} at once")
+
+    def refused(self, obj: Object) -> None:
+        """A write was refused. Without a second StatefulSet a roll-out has its gap."""
+        labels = obj["metadata"].get("labels") or {}
+        self._surge_refused = self._surge_refused or SURGE in labels
 
     def upgraded(self) -> None:
         """From now on no more Workspaces than that may stop to answer at the same time."""

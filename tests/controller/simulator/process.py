@@ -140,7 +140,11 @@ class SimApi:
                     self._sim.checks.wrote(self._process, verb, kind, obj, answer)
             return answer
 
-        return await self._request(verb, kind, write, write=True)
+        try:
+            return await self._request(verb, kind, write, write=True)
+        except Forbidden:
+            self._sim.checks.refused(obj)
+            raise
 
     async def _request(
         self, verb: str, kind: Kind, act: Callable[[], _T], *, write: bool = False
