@@ -14,7 +14,7 @@ from berth.checkpoint.numbers import numbers_of, parameter_count
 from berth.fit import FitRequest, engine_budget, fit
 from berth.fit.cache_size import bytes_per_token, cache_bytes, kept_tokens
 from berth.fit.machines import cpu_node, own_gpus
-from berth.fit.native import CannotFit
+from berth.fit.native import CannotFit, EngineBudget
 from berth.fit.quantization import SCHEMES, tensor_bytes
 from berth.fit.request import FitInputError
 from berth.fit.sharding import Layout, outline, stage_layers, stages
@@ -298,6 +298,47 @@ def test_the_scores_of_a_long_prompt_are_those_of_one_piece_of_it() -> None:
     # The engine's own bound: SCORE_BYTES is less than four of these rows.
     assert rows_at_once(heads, kv, reach) == SCORE_BYTES // row == 3
     assert verdict.worst.of("attention scores") == max(SCORE_BYTES + widened, decode)
+
+
+ON_CPU: dict[str, Any] = {
+    "kind": "cpu",
+    "device_total_bytes": 64 * GIB,
+    "device_free_bytes": 60 * GIB,
+    "degree": 1,
+    "dtype": "bfloat16",
+    "max_num_seqs": 64,
+    "max_batch_tokens": 1024,
+}
+
+
+def _left(budget: EngineBudget) -> int:
+    """Bytes that weights and a step leave of what the engine may take."""
+    beside = sum(t.bytes for t in budget.terms if not t.starting and t.name != "kv cache")
+    return budget.room - beside
+
+
+def test_the_cache_on_a_machine_of_others_is_a_quarter_of_what_is_left() -> None:
+    budget = engine_budget(llama(), max_model_len=8192, shared=True, **ON_CPU)
+    per_block = 16 * 128 * 1024
+    assert budget.max_model_len == 8192
+    assert budget.blocks == _left(budget) // per_block // 4
+    assert budget.blocks * 16 > 8192, "which is more than the longest sequence needs"
+    assert "25% of what is left" in budget.cache_rule
+
+
+def test_the_cache_on_a_machine_of_others_holds_one_sequence_at_its_longest() -> None:
+    budget = engine_budget(llama(), max_model_len=131072, shared=True, **ON_CPU)
+    assert budget.max_model_len == 131072
+    assert budget.blocks == 131072 // 16
+    assert budget.blocks * 16 * 128 * 1024 > _left(budget) / 4
+    assert "one sequence at its longest" in budget.cache_rule
+
+
+def test_a_limit_of_ones_own_or_a_fraction_gives_the_cache_all_that_is_left() -> None:
+    per_block = 16 * 128 * 1024
+    for more in ({"shared": False}, {"shared": True, "memory_fraction": 0.9}):
+        budget = engine_budget(llama(), max_model_len=131072, **ON_CPU | more)
+        assert budget.blocks == _left(budget) // per_block
 
 
 def test_an_operators_own_cache_size_is_taken() -> None:
