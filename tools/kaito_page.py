@@ -48,7 +48,11 @@ def page(text: str, presets: Mapping[str, Preset]) -> str:
         "| | models | |",
         "|---|---|---|",
         _row("served, under their hub ids", served),
-        _row("in the catalogue, and no engine of Berth runs them: NoEngine", known),
+        _row(
+            "in the catalogue; no engine of Berth runs them (NoEngine), or their size is not known "
+            "(SizeUnknown)",
+            known,
+        ),
         _row("not in the catalogue: UnknownPreset", lacking),
     ]
     return _PART.sub(lambda found: f"{found[1]}{chr(10).join(rows)}\n{found[2]}", text)

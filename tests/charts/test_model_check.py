@@ -130,9 +130,9 @@ def test_a_model_over_several_nodes_is_asked_about_as_a_whole(api: FakeApi, run:
 
 def test_a_model_that_no_engine_of_ours_serves_is_not_installed(api: FakeApi, run: Any) -> None:
     api.add_node("gpu-1", gpus=8)
-    result = run(model="qwen3.5-9b", gpus=8)
+    result = run(model="ministral-3-8b-instruct", gpus=8)
     assert result.exit_code != 0
-    assert "no engine serves qwen3.5-9b yet" in result.output
+    assert "no engine serves ministral-3-8b-instruct yet" in result.output
 
 
 def test_an_upgrade_gives_the_place_of_the_old_pods_to_the_new(api: FakeApi, run: Any) -> None:

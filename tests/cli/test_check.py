@@ -127,9 +127,9 @@ def test_only_what_berth_serves(api: FakeApi, run: Any) -> None:
     api.add_node("gpu-1", gpus=8)
     assert "(native," in run("llama-2-7b", "--served").output
     assert "(transformers," in run("gemma-2b-it", "--served").output
-    result = run("qwen3.5-9b", "--served")
+    result = run("ministral-3-8b-instruct", "--served")
     assert result.exit_code == 2
-    assert "no engine serves qwen3.5-9b yet" in result.output
+    assert "no engine serves ministral-3-8b-instruct yet" in result.output
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "text", "", '{"clusters": 3, "users": []}'])

@@ -152,9 +152,9 @@ def test_the_built_in_model_fits_nearly_anywhere() -> None:
 
 
 def test_a_model_that_no_engine_serves_is_weighed_and_does_not_pass() -> None:
-    done = run("deepseek-v3-0324", "--sku", "p5en.48xlarge")
+    done = run("kimi-k2.6", "--sku", "p5en.48xlarge")
     assert done.exit_code == 1
-    assert done.output.startswith("Berth has no engine for deepseek-v3-0324. What vllm would take:")
+    assert done.output.startswith("Berth has no engine for kimi-k2.6. What vllm would take:")
     assert "note: no engine of Berth runs it: " in done.output
-    asked = run("deepseek-v3-0324", "--sku", "p5en.48xlarge", "--engine", "vllm")
-    assert asked.output.startswith("deepseek-v3-0324 ")
+    asked = run("kimi-k2.6", "--sku", "p5en.48xlarge", "--engine", "vllm")
+    assert asked.output.startswith("kimi-k2.6 ")
