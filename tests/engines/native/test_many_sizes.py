@@ -46,6 +46,8 @@ def child(isa: str, *argv: str) -> str:
 def test_memory_does_not_grow_with_the_number_of_prompt_lengths(
     folder: Path, dtype: str, isa: str
 ) -> None:
+    if isa != "DEFAULT" and not has_amx():
+        pytest.skip("without AMX this is what oneDNN takes the CPU for anyway")
     script = TESTS / "engines" / "native" / "many_sizes.py"
     early, late = map(int, child(isa, str(script), str(folder), dtype, "600").split())
     assert late < 1.05 * early, f"{early} KiB after 100 lengths, {late} KiB after 630"
