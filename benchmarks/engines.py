@@ -84,7 +84,7 @@ class HttpServer:
 
     def _load(self, prompts: Prompts, output_tokens: int, concurrency: int) -> Run:
         async def load() -> Run:
-            self._model = self._model or await served_model(self._target, {})
+            self._model = self._model or (await served_model(self._target, {})).id
             ask = Ask(model=self._model, output_tokens=output_tokens, timeout=RUN_SECONDS)
             return await closed_loop(self._target, ask, list(prompts), concurrency)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from typing import Any
 
 import click
 import torch
@@ -18,7 +19,7 @@ from berth.engines.sampling.sampler import Sampler
 from berth.kernels.ops import TorchOps, make_ops
 from berth.protocol.messages import SamplingParams
 
-WAYS: dict[str, dict[str, float]] = {
+WAYS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "repetition": {"repetition_penalty": 1.1},
     "penalties": {
