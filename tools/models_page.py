@@ -90,6 +90,9 @@ Generated from the catalogue by `make docs`; do not edit.
 the architecture, on small random models beside transformers' own: no weights but pocket's can be
 had where the tests run.
 
+Contexts and licences are as their makers announced them. Those of models whose parameters stand as
+"?" were held against no file: look at the model's own page before you rely on them.
+
 ## Engines
 
 | feature | native | transformers |
