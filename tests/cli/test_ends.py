@@ -100,6 +100,8 @@ def test_ctrl_c_ends_a_command_with_130_and_no_traceback(tmp_path: Path) -> None
     """While it waits for something: here for a manifest on standard input."""
     ready = tmp_path / "ready"
     code = (
+        # A suite that runs in the background hands an ignored Ctrl-C down.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys, pathlib; from berth.cli import plan_files as files\n"
         f"real = files.read_files; mark = pathlib.Path({str(ready)!r})\n"
         "from berth.cli import plan\n"
