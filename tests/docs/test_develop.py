@@ -35,6 +35,12 @@ def test_every_architecture_is_held_against_transformers() -> None:
     assert {n for n in names if f'"{n.removesuffix("ForCausalLM")}' not in cases} == set()
 
 
+def test_no_class_and_no_type_is_described_twice() -> None:
+    classes = [name for each in all_architectures() for name in (each.name, *each.spelt)]
+    types = [kind for each in all_architectures() for kind in each.types]
+    assert (len(classes), len(types)) == (len(set(classes)), len(set(types)))
+
+
 def test_every_native_architecture_has_its_module_and_a_row_of_parity() -> None:
     rows = (ROOT / "tests/engines/native/test_parity.py").read_text()
     rows += (ROOT / "tests/engines/native/test_parity_falcon.py").read_text()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from berth.checkpoint.architectures import by_class
+from berth.checkpoint.architectures import Native, by_class
 from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.errors import ConfigError, UnknownArchitecture
 from berth.checkpoint.fields import Fields
@@ -63,9 +63,11 @@ def describe_hf(
     fields = Fields(config)
     name = class_of(fields)
     numbers, unsized = _sizes(fields, stored_bytes)
-    native, refusal = _native(fields, name, numbers, generation)
-    if refusal is None and native is None and name in _native_classes():
-        refusal = unsized
+    native, refusal = None, unsized
+    if (known := by_class().get(name)) is None or known.native is None:
+        refusal = None
+    elif numbers is not None:
+        native, refusal = _native(known.native, fields, numbers, generation)
     if numbers is not None and stored_bytes is not None and not numbers.quantization:
         stored_bytes = _as_loaded(stored_bytes, stored_dtype, numbers.dtype)
     kind = fields.values.get("model_type")
@@ -98,10 +100,6 @@ def describe_meta(config: ModelConfig) -> Description:
     )
 
 
-def _native_classes() -> frozenset[str]:
-    return frozenset(name for name, each in by_class().items() if each.native is not None)
-
-
 def _sizes(fields: Fields, stored_bytes: int | None) -> tuple[ModelNumbers | None, str | None]:
     """The sizes, or None and why there are none."""
     try:
@@ -120,19 +118,16 @@ def _sizes(fields: Fields, stored_bytes: int | None) -> tuple[ModelNumbers | Non
 
 
 def _native(
+    known: Native,
     fields: Fields,
-    name: str,
-    numbers: ModelNumbers | None,
+    numbers: ModelNumbers,
     generation: Mapping[str, Any] | None,
 ) -> tuple[ModelConfig | None, str | None]:
-    """What the native engine computes; or None, and why where it knows the architecture."""
-    known = by_class().get(name)
-    if known is None or known.native is None or numbers is None:
-        return None, None
+    """What the native engine computes of an architecture that it knows; or None, and why."""
     names = fields.names("architectures") or []
     if len(names) > 1:
         return None, f"config.json: architectures names {len(names)} classes"
     try:
-        return known.native.config(numbers, fields, generation), None
+        return known.config(numbers, fields, generation), None
     except ConfigError as error:
         return None, str(error)

@@ -117,6 +117,11 @@ def llama_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
     The output head is absent where it is tied to the embedding.
     """
+    return with_layers(config, llama_layer(config))
+
+
+def llama_layer(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Full shape of every tensor of one layer, by its name within the layer."""
     hidden, width = config.hidden_size, config.intermediate_size
     query = config.num_heads * config.head_dim
     key = config.num_kv_heads * config.head_dim
@@ -144,7 +149,7 @@ def llama_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if config.qk_norm:
         layer["self_attn.q_norm.weight"] = (config.head_dim,)
         layer["self_attn.k_norm.weight"] = (config.head_dim,)
-    return with_layers(config, layer)
+    return layer
 
 
 def with_layers(

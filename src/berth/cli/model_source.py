@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import quote
 
 from berth.checkpoint.choose import engine_for
+from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.describe import Description, describe_hf
 from berth.checkpoint.errors import CheckpointError, ConfigError
 from berth.checkpoint.folder import describe, with_dtype
@@ -109,17 +110,18 @@ def from_folder(folder: Path) -> Model:
     except CheckpointError as error:
         raise ModelError(str(error)) from error
     model = _model(folder.name, described)
-    _refuse_weights(folder, "native" if model.engine == "native" else "transformers")
+    kind: EngineKind = "native" if model.engine == "native" else "transformers"
+    _refuse_weights(folder, kind, described.native)
     return model
 
 
-def _refuse_weights(folder: Path, engine: EngineKind) -> None:
+def _refuse_weights(folder: Path, engine: EngineKind, config: ModelConfig | None) -> None:
     """Raises ModelError, in the words in which `berth serve` refuses the same folder."""
     from berth.cli.refused import refuse_weights
     from berth.images.weight_files import WeightsMissing
 
     try:
-        refuse_weights(folder, engine)
+        refuse_weights(folder, engine, config)
     except (CheckpointError, WeightsMissing) as error:
         raise ModelError(str(error)) from error
 

@@ -16,6 +16,7 @@ from berth.checkpoint.folder import load_config
 from berth.checkpoint.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
 from berth.checkpoint.index import indexed_in, stored_files
 from berth.checkpoint.layout import POINTER, folder_layout
+from berth.checkpoint.stored import FLOATS
 from berth.checkpoint.text_types import TEXT_TYPES
 from berth.images.weight_files import WeightsMissing, whole_safetensors
 from berth.models.weights.binding import bind, complaint, is_harmless, refuse_unlike
@@ -24,8 +25,6 @@ from berth.models.weights.names import shard_files, tensor_shapes
 from berth.models.weights.pth_torn import first_torn
 from berth.models.weights.source import WeightError
 from berth.protocol.engines import EngineKind
-
-_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def refuse(folder: Path, kind: EngineKind, degree: int, *, trust: bool = False) -> None:
@@ -39,11 +38,13 @@ def refuse(folder: Path, kind: EngineKind, degree: int, *, trust: bool = False) 
             cannot be divided so, or only its own code could read it and is not trusted.
         WeightsMissing: as `refuse_weights`; or there are no weights.
     """
+    config = None
     if kind == "native":
-        load_config(folder).require_degree(degree)
+        config = load_config(folder)
+        config.require_degree(degree)
     elif not trust:
         _refuse_own_code(folder)
-    if not refuse_weights(folder, kind):
+    if not refuse_weights(folder, kind, config):
         described, weights = ("config.json", "*.safetensors")
         if folder_layout(folder) == "meta":
             described, weights = ("params.json", "consolidated.00.pth")
@@ -59,8 +60,11 @@ def _refuse_own_code(folder: Path) -> None:
         )
 
 
-def refuse_weights(folder: Path, kind: EngineKind) -> bool:
+def refuse_weights(folder: Path, kind: EngineKind, config: ModelConfig | None = None) -> bool:
     """Raise what is wrong with the files of a folder's weights; False if it has none.
+
+    Args:
+        config: what the native engine computes of it, if that was read already.
 
     Raises:
         ConfigError: its description is refused.
@@ -76,7 +80,7 @@ def refuse_weights(folder: Path, kind: EngineKind) -> bool:
         for file in files:
             whole(file)
         if files and kind == "native" and layout == "hf":
-            _refuse_tensors(folder, load_config(folder))
+            _refuse_tensors(folder, config or load_config(folder))
     except WeightError as error:
         raise WeightsMissing(str(error)) from error
     return bool(files)
@@ -132,7 +136,7 @@ def _header(file: Path) -> dict[str, _Tensor]:
             tensors = parse_header(content.read(length))
     except (OSError, HeaderError) as error:
         raise WeightError("", file.name, str(error)) from error
-    return {t.name: _Tensor(t.shape, _DTYPES.get(t.dtype, t.dtype)) for t in tensors}
+    return {t.name: _Tensor(t.shape, FLOATS.get(t.dtype, t.dtype)) for t in tensors}
 
 
 def _is_zero_bias(file: Path, name: str) -> bool:

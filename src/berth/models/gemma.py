@@ -16,10 +16,10 @@ from torch import nn
 from berth.checkpoint.config import ModelConfig
 from berth.kernels.batch import LayerCache, StepBatch
 from berth.kernels.ops import HeadNorm, TorchOps
+from berth.models import llama
 from berth.models.decoder import Attention, Decoder
-from berth.models.llama import head_rows
 from berth.models.loading import Loader
-from berth.models.parallel import ColumnLinear, Group, RowLinear
+from berth.models.parallel import Group
 from berth.models.positions import PositionTables, position_tables
 
 _ROWS = 64  # of queries whose scores are in memory at a time, where they are capped
@@ -82,13 +82,8 @@ class CappedAttention(Attention):
         out[row : row + count] = mixed.flatten(0, 1).transpose(0, 1)
 
 
-class MLP(nn.Module):
+class MLP(llama.MLP):
     """down(gelu(gate(x)) * up(x)), with tanh's approximation of GELU."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.gate_up = ColumnLinear(config.hidden_size, 2 * config.intermediate_size)
-        self.down = RowLinear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
@@ -105,7 +100,7 @@ class Layer(nn.Module):
         self.eps = config.norm_eps
         capped = config.attention_softcap is not None
         self.attention = (CappedAttention if capped else Attention)(config, group, layer, ops)
-        self.mlp = MLP(config)
+        self.mlp = MLP(config, ops)
         self.local: PositionTables | None = None  # angles of its own
         self.input_norm = self.attended_norm = torch.empty(0)
         self.mlp_norm = self.output_norm = torch.empty(0)
@@ -170,7 +165,7 @@ class Gemma(Decoder):
         layer.mlp_norm = _norm(loader, f"{at}.pre_feedforward_layernorm")
         layer.output_norm = _norm(loader, f"{at}.post_feedforward_layernorm")
         attention, scale = layer.attention, config.query_scale
-        parts = head_rows(attention, name)
+        parts = llama.head_rows(attention, name)
         weight = loader.rows(parts)
         bias = loader.rows(parts, "bias") if config.qkv_bias else None
         if config.qk_norm:  # what follows a norm cannot be scaled before it

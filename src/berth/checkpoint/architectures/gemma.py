@@ -12,7 +12,7 @@ from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.fields import Fields
 from berth.checkpoint.hf_keys import rope_scaling
 from berth.checkpoint.layers import Attention, FeedForward, Mlp, ModelNumbers, Moe, Tensor
-from berth.checkpoint.native import native_config, with_layers
+from berth.checkpoint.native import llama_layer, native_config, with_layers
 from berth.checkpoint.shapes import decoder, sliding, softmax
 
 
@@ -267,30 +267,10 @@ def _rope_by_layer(fields: Fields) -> tuple[dict[str, Any], float]:
 
 
 def _tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    hidden, width = config.hidden_size, config.intermediate_size
-    query, key = (n * config.head_dim for n in (config.num_heads, config.num_kv_heads))
-    layer: dict[str, tuple[int, ...]] = {
-        "input_layernorm.weight": (hidden,),
-        "self_attn.q_proj.weight": (query, hidden),
-        "self_attn.k_proj.weight": (key, hidden),
-        "self_attn.v_proj.weight": (key, hidden),
-        "self_attn.o_proj.weight": (hidden, query),
-        "post_attention_layernorm.weight": (hidden,),
-        "pre_feedforward_layernorm.weight": (hidden,),
-        "mlp.gate_proj.weight": (width, hidden),
-        "mlp.up_proj.weight": (width, hidden),
-        "mlp.down_proj.weight": (hidden, width),
-        "post_feedforward_layernorm.weight": (hidden,),
+    norms = {
+        f"{name}_feedforward_layernorm.weight": (config.hidden_size,) for name in ("pre", "post")
     }
-    if config.qkv_bias:
-        layer |= {
-            f"self_attn.{n}_proj.bias": (size,)
-            for n, size in zip("qkv", (query, key, key), strict=True)
-        }
-        layer["self_attn.o_proj.bias"] = (hidden,)
-    if config.qk_norm:
-        layer |= {f"self_attn.{n}_norm.weight": (config.head_dim,) for n in "qk"}
-    return with_layers(config, layer)
+    return with_layers(config, llama_layer(config) | norms)
 
 
 ARCHITECTURES = (

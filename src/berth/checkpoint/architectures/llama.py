@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 from berth.checkpoint.architecture import Architecture, Native
-from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.fields import Fields
 from berth.checkpoint.layers import Mlp, ModelNumbers
 from berth.checkpoint.native import llama_tensors, native_config
@@ -27,19 +25,18 @@ def smollm3(name: str, fields: Fields) -> ModelNumbers:
     return decoder(name, fields, lambda _: mixer, lambda _: part, tied=True, context=32768)
 
 
-def _native(
-    numbers: ModelNumbers, fields: Fields, generation: Mapping[str, Any] | None
-) -> ModelConfig:
-    return native_config("llama", numbers, fields, generation, bos=1, eos=(2,))
-
-
 ARCHITECTURES = (
     Architecture(
         name="LlamaForCausalLM",
         types=("llama",),
         spelt=("LLaMAForCausalLM",),  # the first conversions of Llama 1
         sizes=llama,
-        native=Native(name="llama", module="llama", config=_native, tensors=llama_tensors),
+        native=Native(
+            name="llama",
+            module="llama",
+            config=partial(native_config, "llama", bos=1, eos=(2,)),
+            tensors=llama_tensors,
+        ),
     ),
     Architecture(name="GraniteForCausalLM", types=("granite",), sizes=llama),
     Architecture(name="SmolLM3ForCausalLM", types=("smollm3",), sizes=smollm3),

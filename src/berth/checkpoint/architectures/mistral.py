@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 from berth.checkpoint.architecture import Architecture, Native
-from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.fields import Fields
 from berth.checkpoint.layers import Attention, Mlp, ModelNumbers, Moe
 from berth.checkpoint.native import llama_tensors, native_config
@@ -56,18 +54,17 @@ def mistral4(name: str, fields: Fields) -> ModelNumbers:
     )
 
 
-def _native(
-    numbers: ModelNumbers, fields: Fields, generation: Mapping[str, Any] | None
-) -> ModelConfig:
-    return native_config("mistral", numbers, fields, generation, bos=1, eos=(2,))
-
-
 ARCHITECTURES = (
     Architecture(
         name="MistralForCausalLM",
         types=("mistral",),
         sizes=mistral,
-        native=Native(name="mistral", module="llama", config=_native, tensors=llama_tensors),
+        native=Native(
+            name="mistral",
+            module="llama",
+            config=partial(native_config, "mistral", bos=1, eos=(2,)),
+            tensors=llama_tensors,
+        ),
     ),
     Architecture(name="Ministral3ForCausalLM", types=("ministral3",), sizes=ministral3),
     Architecture(name="MixtralForCausalLM", types=("mixtral",), sizes=mixtral),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 from berth.checkpoint.architecture import Architecture, Native
-from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.fields import Fields
 from berth.checkpoint.layers import (
@@ -136,30 +134,28 @@ def _qwen_experts(fields: Fields) -> Moe:
     )
 
 
-def _native_qwen2(
-    numbers: ModelNumbers, fields: Fields, generation: Mapping[str, Any] | None
-) -> ModelConfig:
-    return native_config("qwen2", numbers, fields, generation)
-
-
-def _native_qwen3(
-    numbers: ModelNumbers, fields: Fields, generation: Mapping[str, Any] | None
-) -> ModelConfig:
-    return native_config("qwen3", numbers, fields, generation)
-
-
 ARCHITECTURES = (
     Architecture(
         name="Qwen2ForCausalLM",
         types=("qwen2",),
         sizes=qwen2,
-        native=Native(name="qwen2", module="llama", config=_native_qwen2, tensors=llama_tensors),
+        native=Native(
+            name="qwen2",
+            module="llama",
+            config=partial(native_config, "qwen2"),
+            tensors=llama_tensors,
+        ),
     ),
     Architecture(
         name="Qwen3ForCausalLM",
         types=("qwen3",),
         sizes=qwen3,
-        native=Native(name="qwen3", module="llama", config=_native_qwen3, tensors=llama_tensors),
+        native=Native(
+            name="qwen3",
+            module="llama",
+            config=partial(native_config, "qwen3"),
+            tensors=llama_tensors,
+        ),
     ),
     Architecture(name="Qwen3MoeForCausalLM", types=("qwen3_moe",), sizes=qwen3_moe),
     Architecture(name="Qwen3NextForCausalLM", types=("qwen3_next",), sizes=qwen3_5),
