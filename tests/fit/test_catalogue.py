@@ -7,8 +7,8 @@ import pytest
 from berth.checkpoint.numbers import parameter_count
 from berth.cli.model_source import ModelError, from_preset
 from berth.fit import FitInputError, FitRequest, fit, own_gpus, sku
+from berth.fit.engines import EngineName
 from berth.fit.published import published_bytes
-from berth.fit.request import EngineName
 from berth.presets.catalogue import Preset, load_presets
 
 PRESETS = list(load_presets().values())

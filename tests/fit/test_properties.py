@@ -14,8 +14,8 @@ from berth.checkpoint.numbers import ModelNumbers
 from berth.cli.model_source import from_preset
 from berth.fit import FitRequest, Verdict, fit, own_gpus
 from berth.fit.cache_size import cache_bytes
+from berth.fit.engines import EngineName
 from berth.fit.machines import Device, Machine, all_skus, measured_gpu
-from berth.fit.request import EngineName
 from berth.fit.sharding import Layout, conflicts, feasible_degrees, outline, stages
 from berth.fit.units import GIB, MIB
 from berth.presets.catalogue import load_presets

@@ -15,7 +15,7 @@ from berth.checkpoint.describe import Description
 from berth.checkpoint.errors import NoEngine
 from berth.checkpoint.quantised import complaint_of, is_installed
 from berth.checkpoint.text_types import TEXT_TYPES
-from berth.protocol.engines import EngineKind
+from berth.protocol.engines import DESCRIBED, ENGINES, LIBRARY, QUANTISING, EngineKind
 
 Wanted = Literal["auto"] | EngineKind
 
@@ -39,36 +39,35 @@ def engine_for(
 
     Args:
         wanted: what the owner said.
-        quantise: whether the weights are to be loaded in 8 or 4 bits, which only transformers does.
+        quantise: whether the weights are to be loaded in 8 or 4 bits.
         installed: tells whether a package that reads packed weights is there.
 
     Raises:
         NoEngine: no engine runs this model, or not the one that was asked for; says what would.
     """
     if model.layout == "meta":
-        if wanted == "transformers" or quantise:
+        needed = QUANTISING if quantise else DESCRIBED if wanted == "auto" else wanted
+        if "meta" not in ENGINES[needed].layouts:
             raise NoEngine(
-                "the transformers engine reads Hugging Face's layout, and this folder is in "
+                f"the {needed} engine reads Hugging Face's layout, and this folder is in "
                 "Meta's; leave --engine and the quantisation out, or use berth convert"
             )
-        return Choice("native")
+        return Choice(DESCRIBED)
     _refuse_what_gives_no_text(model)
-    if wanted == "native":
-        if quantise:
-            raise NoEngine(
-                "the native engine does not quantise while loading; use --engine transformers"
-            )
-        if model.native is None:
-            raise NoEngine(_not_native(model))
-        return Choice("native")
-    if wanted == "auto" and not quantise and model.native is not None:
-        return Choice("native")
+    if quantise and wanted != "auto" and not ENGINES[wanted].quantises:
+        raise NoEngine(
+            f"the {wanted} engine does not quantise while loading; use --engine {QUANTISING}"
+        )
+    if wanted == DESCRIBED and model.native is None:
+        raise NoEngine(_not_native(model))
+    if wanted in ("auto", DESCRIBED) and not quantise and model.native is not None:
+        return Choice(DESCRIBED)
     _refuse_what_is_packed(model, installed)
     _refuse_what_transformers_does_not_know(model)
     why = None
     if wanted == "auto" and model.refusal is not None and model.quantization is None:
         why = f"the native engine does not run it: {model.refusal}"
-    return Choice("transformers", why)
+    return Choice(LIBRARY, why)
 
 
 def _not_native(model: Description) -> str:

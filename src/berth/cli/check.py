@@ -13,6 +13,7 @@ from berth.cli.model_source import Model, ModelError, open_model
 from berth.cluster.api_server import ClusterError, PodsOf, connect, read_nodes
 from berth.cluster.quantity import parse_quantity
 from berth.fit import FitInputError, Machine, explain
+from berth.fit.engines import ENGINES
 from berth.fit.placement import (
     DEFAULT_TOLERATIONS,
     Placement,
@@ -21,7 +22,7 @@ from berth.fit.placement import (
     place,
 )
 from berth.fit.quantization import SCHEMES
-from berth.fit.request import ENGINES, FitRequest
+from berth.fit.request import FitRequest
 from berth.protocol.engines import EngineKind
 
 

@@ -24,9 +24,9 @@ from berth.fit import (
     explain,
 )
 from berth.fit import fit as ask
+from berth.fit.engines import ENGINES, EngineName
 from berth.fit.machines import Cloud
 from berth.fit.quantization import SCHEMES
-from berth.fit.request import ENGINES, EngineName
 from berth.protocol.engines import EngineKind
 
 DOES_NOT_FIT = 1

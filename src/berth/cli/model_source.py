@@ -110,8 +110,7 @@ def from_folder(folder: Path) -> Model:
     except CheckpointError as error:
         raise ModelError(str(error)) from error
     model = _model(folder.name, described)
-    kind: EngineKind = "native" if model.engine == "native" else "transformers"
-    _refuse_weights(folder, kind, described.native)
+    _refuse_weights(folder, cast(EngineKind, model.engine), described.native)
     return model
 
 

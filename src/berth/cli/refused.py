@@ -24,7 +24,7 @@ from berth.models.weights.digests import DigestError, spans
 from berth.models.weights.names import shard_files, tensor_shapes
 from berth.models.weights.pth_torn import first_torn
 from berth.models.weights.source import WeightError
-from berth.protocol.engines import EngineKind
+from berth.protocol.engines import ENGINES, EngineKind
 
 
 def refuse(folder: Path, kind: EngineKind, degree: int, *, trust: bool = False) -> None:
@@ -39,7 +39,7 @@ def refuse(folder: Path, kind: EngineKind, degree: int, *, trust: bool = False) 
         WeightsMissing: as `refuse_weights`; or there are no weights.
     """
     config = None
-    if kind == "native":
+    if ENGINES[kind].by_description:
         config = load_config(folder)
         config.require_degree(degree)
     elif not trust:
@@ -79,7 +79,7 @@ def refuse_weights(folder: Path, kind: EngineKind, config: ModelConfig | None = 
             files = shard_files(folder) if any(folder.glob("consolidated*")) else []
         for file in files:
             whole(file)
-        if files and kind == "native" and layout == "hf":
+        if files and ENGINES[kind].by_description and layout == "hf":
             _refuse_tensors(folder, config or load_config(folder))
     except WeightError as error:
         raise WeightsMissing(str(error)) from error

@@ -10,14 +10,12 @@ from berth.checkpoint.numbers import (
     Layer,
     LinearAttention,
     StateSpace,
-    cached_per_token,
     state_elements,
 )
-from berth.fit.request import EngineName
+from berth.fit.engines import EngineName, arithmetic
 from berth.fit.units import ceil_bytes, ceil_div
+from berth.fit.widths import elements_per_token
 
-# Tokens of one KV block, by engine; llama.cpp pads the whole cache to 256 cells.
-BLOCK_TOKENS: dict[EngineName, int] = {"native": 16, "vllm": 16, "transformers": 1, "llamacpp": 256}
 _STATE_BYTES = Fraction(4)  # recurrent states are kept in float32
 
 
@@ -54,33 +52,10 @@ def bytes_per_token(layers: Iterable[tuple[Layer, int]], degree: int, element: F
     )
 
 
-def elements_per_token(layer: Layer, degree: int) -> int:
-    """Cached elements of one token in one layer, on one rank.
-
-    Every rank has at least one kv head: with more ranks than kv heads they are copied. A latent
-    vector (MLA) serves all heads, so every rank keeps it whole.
-    """
-    mixer = layer.mixer
-    if isinstance(mixer, Attention) and mixer.causal and mixer.cache_of is None:
-        return ceil_div(mixer.kv_heads, degree) * (mixer.head_dim + mixer.values)
-    return cached_per_token(layer)
-
-
 def kept_tokens(layer: Layer, context: int, engine: EngineName, batch_tokens: int) -> int:
-    """Tokens of one sequence that a layer's cache has room for, whole blocks of them.
-
-    The native engine keeps all tokens of a sequence, windows or not: its blocks serve all layers.
-    """
-    block = BLOCK_TOKENS[engine]
-    whole = ceil_div(context, block) * block
+    """Tokens of one sequence that a layer's cache has room for, whole blocks of them."""
     window = layer.mixer.window if isinstance(layer.mixer, Attention) else None
-    if window is None or engine == "native":
-        return whole
-    if engine == "transformers":
-        return min(context, window)
-    spare = block if engine == "vllm" else 0  # the window may begin within a block
-    reach = ceil_div(window - 1 + batch_tokens, block) * block + spare
-    return min(whole, reach)
+    return arithmetic(engine).kept_tokens(window, context, batch_tokens)
 
 
 def _state_bytes(layer: Layer, degree: int, element: Fraction) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from berth.fit.engines import arithmetic
 from berth.fit.machines import Machine, all_skus
 from berth.fit.quantization import SCHEMES
-from berth.fit.request import EngineName, FitInputError, FitRequest
+from berth.fit.request import FitInputError, FitRequest
 from berth.fit.sharding import Outline
 from berth.fit.verdict import Change
 
@@ -22,14 +23,6 @@ _COUNTS: tuple[int, ...] = (
     48,
     64,
 )  # GPUs of one kind that are worth asking for
-_SMALLER_CACHE: dict[EngineName, str] = {"vllm": "fp8", "llamacpp": "q8_0"}
-# The mildest first: what each engine can do to a checkpoint that is not quantised.
-_QUANTISE: dict[EngineName, tuple[str, ...]] = {
-    "native": (),
-    "vllm": ("fp8", "awq"),
-    "transformers": ("int8", "nf4"),
-    "llamacpp": ("q8_0", "q4_k_m"),
-}
 
 
 def find_changes(
@@ -99,7 +92,7 @@ def _fewer_sequences(request: FitRequest, plan: Outline, fits: Fits) -> Iterator
 
 
 def _smaller_cache(request: FitRequest, plan: Outline, fits: Fits) -> Iterator[Change]:
-    dtype = _SMALLER_CACHE.get(request.engine)
+    dtype = arithmetic(request.engine).smaller_cache
     if dtype is None or request.kv_dtype != "auto":
         return
     if fits(replace(request, kv_dtype=dtype), plan):
@@ -107,7 +100,7 @@ def _smaller_cache(request: FitRequest, plan: Outline, fits: Fits) -> Iterator[C
 
 
 def _another_degree(request: FitRequest, plan: Outline, fits: Fits) -> Iterator[Change]:
-    if request.tensor is None or request.engine in ("transformers", "llamacpp"):
+    if request.tensor is None or arithmetic(request.engine).splits == "layers":
         return  # not asked for, or split by layers
     for degree in range(1, request.machine.count * request.nodes + 1):
         if degree != request.tensor and fits(replace(request, tensor=degree), plan):
@@ -118,7 +111,7 @@ def _another_degree(request: FitRequest, plan: Outline, fits: Fits) -> Iterator[
 def _quantised(request: FitRequest, plan: Outline, fits: Fits) -> Iterator[Change]:
     if request.scheme is not None:
         return
-    for name in _QUANTISE[request.engine]:
+    for name in arithmetic(request.engine).quantises:
         if fits(replace(request, quantize=name, stored_bytes=None), plan):
             text = f"weights in {name} ({SCHEMES[name].bits} bits)"
             yield Change(kind="quantize", value=name, text=text)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from berth.checkpoint.numbers import ModelNumbers
-from berth.fit.cache_size import BLOCK_TOKENS
+from berth.fit.engines import EngineName, arithmetic
 from berth.fit.machines import Device, Machine
 from berth.fit.options import option
-from berth.fit.request import EngineName, FitInputError, FitRequest, default_fraction
+from berth.fit.request import FitInputError, FitRequest, default_fraction
 from berth.fit.sharding import Layout, conflicts, outline
 from berth.fit.terms import (
     CACHE,
@@ -23,7 +23,7 @@ from berth.fit.terms import (
 )
 from berth.fit.units import human
 
-BLOCK = BLOCK_TOKENS["native"]
+BLOCK = arithmetic("native").block
 # On a machine that others use too, and that nobody has divided: of what weights and activations
 # leave, the part that the cache of more than one sequence takes.
 SHARE = 0.25

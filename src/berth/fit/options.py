@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from berth.fit.engines import arithmetic
 from berth.fit.request import FitRequest
 from berth.fit.sharding import Layout, Outline, conflicts, stages
 from berth.fit.terms import Ledger, Need
@@ -84,10 +85,11 @@ def candidates(request: FitRequest, plan: Outline) -> tuple[list[Layout], list[s
 def _arrangements(request: FitRequest, plan: Outline, total: int) -> list[Layout]:
     """From the most ranks to the fewest.
 
-    transformers and llama.cpp split by layers; the native engine by tensors; vLLM by tensors
-    within a node and by layers between nodes, within one only where no degree uses all its GPUs.
+    An engine that splits both shares matrices within a node and layers between nodes; layers
+    within a node only where no degree uses all its GPUs.
     """
-    by_layers = request.engine in ("transformers", "llamacpp")
+    splits = arithmetic(request.engine).splits
+    by_layers = splits == "layers"
     tensors = [request.tensor] if request.tensor else [1] if by_layers else _down(total)
     count = request.machine.count
     uneven = bool(conflicts(plan, Layout(count), request.engine))
@@ -97,7 +99,7 @@ def _arrangements(request: FitRequest, plan: Outline, total: int) -> list[Layout
             pipelines = [request.pipeline]
         elif by_layers:
             pipelines = _down(total)
-        elif request.engine == "native":
+        elif splits == "matrices":
             pipelines = [1]
         else:
             most = max(total // tensor, 1)

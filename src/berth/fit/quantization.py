@@ -1,7 +1,8 @@
 """What one tensor takes in each number format: elements, scales, zero points. Exact.
 
 `SCHEMES` are what `--quantize` names; `scheme_of_checkpoint` finds the one of a config.json.
-A scheme says which classes of tensors it packs; the rest stay in the model's own dtype.
+A scheme says which classes of tensors it packs; the rest stay in the model's own dtype. Which
+engine loads it, engines/ says.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ class Scheme:
     name: str
     packs: frozenset[str]  # classes of tensors (presets.layers.DtypeClass)
     packer: Packer
-    engines: frozenset[str]
     bits: str  # per element of a packed tensor, scales included, for people
     exact: bool = True  # False: the format mixes widths by rules that we only approximate
     head: Packer | None = None  # of the output head, where it differs
@@ -103,23 +103,20 @@ def _q4_k_m(matrices: int, rows: int, columns: int) -> int:
 
 _LINEAR = frozenset({"matrix", "expert"})
 _ALL = frozenset({"matrix", "expert", "embedding", "head"})
-_VLLM = frozenset({"vllm"})
-_HF = frozenset({"vllm", "transformers"})
-_GGUF = frozenset({"llamacpp"})
 
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
-        Scheme("fp8", _LINEAR, _fp8_blocks, _HF, "8.0"),
-        Scheme("int8", _LINEAR, _int8_rows, _HF, "8.0"),
-        Scheme("nf4", _LINEAR, _nf4, _HF, "4.5"),
-        Scheme("awq", _LINEAR, _grouped(4, 128, 2, 4, index=False), _HF, "4.2"),
-        Scheme("gptq", _LINEAR, _grouped(4, 128, 2, 4, index=True), _HF, "4.2"),
-        Scheme("mxfp4", frozenset({"expert"}), _micro(32), _HF, "4.3"),
-        Scheme("nvfp4", _LINEAR, _micro(16), _VLLM, "4.5"),
-        Scheme("q8_0", _ALL, _gguf(32, 34), _GGUF, "8.5"),
-        Scheme("q4_k_m", _ALL, _q4_k_m, _GGUF, "4.7", exact=False, head=_gguf(256, 210)),
-        Scheme("q4_0", _ALL, _gguf(32, 18), _GGUF, "4.5", head=_gguf(256, 210)),
+        Scheme("fp8", _LINEAR, _fp8_blocks, "8.0"),
+        Scheme("int8", _LINEAR, _int8_rows, "8.0"),
+        Scheme("nf4", _LINEAR, _nf4, "4.5"),
+        Scheme("awq", _LINEAR, _grouped(4, 128, 2, 4, index=False), "4.2"),
+        Scheme("gptq", _LINEAR, _grouped(4, 128, 2, 4, index=True), "4.2"),
+        Scheme("mxfp4", frozenset({"expert"}), _micro(32), "4.3"),
+        Scheme("nvfp4", _LINEAR, _micro(16), "4.5"),
+        Scheme("q8_0", _ALL, _gguf(32, 34), "8.5"),
+        Scheme("q4_k_m", _ALL, _q4_k_m, "4.7", exact=False, head=_gguf(256, 210)),
+        Scheme("q4_0", _ALL, _gguf(32, 18), "4.5", head=_gguf(256, 210)),
     )
 }
 
@@ -131,7 +128,7 @@ def _int4_32(matrices: int, rows: int, columns: int) -> int:
 
 
 # A checkpoint's that no engine makes by itself: Kimi K2's, which packs the routed experts alone.
-_PACKED_EXPERTS = Scheme("int4", frozenset({"expert"}), _int4_32, _HF, "4.5")
+_PACKED_EXPERTS = Scheme("int4", frozenset({"expert"}), _int4_32, "4.5")
 
 # quant_method (or format) of a config.json.
 _CHECKPOINTS = {

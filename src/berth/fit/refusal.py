@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from berth.fit.engines import arithmetic
 from berth.fit.options import Option
 from berth.fit.request import FitRequest
 from berth.fit.terms import Need
 from berth.fit.units import unlike
 
-# What vLLM 0.2x and 0.3x refuse to start on, and what torch 2.x has kernels for.
-_LEAST_CAPABILITY = {"vllm": (7, 5), "native": (5, 0), "transformers": (5, 0), "llamacpp": (5, 0)}
-
 
 def unsupported(request: FitRequest) -> list[str]:
     """Why the engine cannot run on this device at all, whatever memory it has."""
     device = request.machine.device
-    capability, least = device.compute_capability, _LEAST_CAPABILITY[request.engine]
+    engine = arithmetic(request.engine)
+    capability, least = device.compute_capability, engine.least_capability
     if capability is None:
         return []
     if capability < least:
@@ -22,10 +21,12 @@ def unsupported(request: FitRequest) -> list[str]:
             f"{request.engine} needs compute capability {least[0]}.{least[1]}, and "
             f"{device.product} has {capability[0]}.{capability[1]}"
         ]
-    if request.engine == "vllm" and capability < (8, 0) and request.resolved_dtype == "bfloat16":
+    from_on = engine.bfloat16_capability
+    if from_on is not None and capability < from_on and request.resolved_dtype == "bfloat16":
         return [
-            f"vllm computes bfloat16 from compute capability 8.0 on, and {device.product} has "
-            f"{capability[0]}.{capability[1]}; dtype float16 takes the same memory"
+            f"{request.engine} computes bfloat16 from compute capability {from_on[0]}.{from_on[1]} "
+            f"on, and {device.product} has {capability[0]}.{capability[1]}; dtype float16 takes "
+            "the same memory"
         ]
     return []
 

@@ -4,35 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal
 
-from berth.checkpoint.hf import CLASSES
 from berth.checkpoint.numbers import ModelNumbers
+from berth.fit.engines import ENGINES, EngineName, arithmetic, engines_that_load
 from berth.fit.machines import Machine
 from berth.fit.quantization import SCHEMES, Scheme, scheme_of_checkpoint
 from berth.fit.units import ELEMENT_BYTES
 
-EngineName = Literal["native", "vllm", "transformers", "llamacpp"]
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 DTYPES = ("float32", "bfloat16", "float16")
 
-# Of a GPU's memory that an engine may take. vLLM's is its own default since 0.2x; what the others
-# leave covers fragmentation and whoever else is on the device.
-_FRACTION: dict[EngineName, float] = {
-    "native": 0.95,
-    "vllm": 0.92,
-    "transformers": 0.95,
-    "llamacpp": 0.95,
-}
 # Of a container's or a machine's memory: what an estimate may be short of. A machine that is known
 # from a size table alone has its own daemons in it too.
 _CPU_FRACTION, _NODE_FRACTION = 0.95, 0.90
-_KV_DTYPES: dict[EngineName, frozenset[str]] = {
-    "native": frozenset(),
-    "vllm": frozenset({"float16", "bfloat16", "fp8"}),
-    "transformers": frozenset(),
-    "llamacpp": frozenset({"float32", "float16", "bfloat16", "q8_0"}),
-}
 
 
 class FitInputError(ValueError):
@@ -93,21 +77,27 @@ class FitRequest:
             )
 
     def _check_engine(self) -> None:
-        if self.engine == "native" and self.model.architecture not in CLASSES:
+        engine = arithmetic(self.engine)
+        if not engine.computes(self.model.architecture):
             raise FitInputError(
-                f"the native engine does not run {self.model.architecture}; engine transformers may"
+                f"the {self.engine} engine does not run {self.model.architecture}; engine "
+                "transformers may"
             )
-        if self.engine in ("transformers", "llamacpp") and (self.tensor or 1) > 1:
+        if engine.splits == "layers" and (self.tensor or 1) > 1:
             raise FitInputError(
                 f"{self.engine} splits a model by layers: tensor should be 1, and pipeline the "
                 "number of GPUs"
             )
-        if self.engine == "native" and (self.pipeline or 1) > 1:
-            raise FitInputError("the native engine has no pipeline parallelism: pipeline must be 1")
-        if self.engine == "vllm" and self.machine.device.kind == "cpu":
-            raise FitInputError("engine vllm needs a GPU; on a CPU node use native or llamacpp")
-        if self.kv_dtype != "auto" and self.kv_dtype not in _KV_DTYPES[self.engine]:
-            known = ", ".join(sorted(_KV_DTYPES[self.engine] | {"auto"}))
+        if engine.splits == "matrices" and (self.pipeline or 1) > 1:
+            raise FitInputError(
+                f"the {self.engine} engine has no pipeline parallelism: pipeline must be 1"
+            )
+        if not engine.on_cpu and self.machine.device.kind == "cpu":
+            raise FitInputError(
+                f"engine {self.engine} needs a GPU; on a CPU node use native or llamacpp"
+            )
+        if self.kv_dtype != "auto" and self.kv_dtype not in engine.kv_dtypes:
+            known = ", ".join(sorted(engine.kv_dtypes | {"auto"}))
             raise FitInputError(
                 f"kv_dtype {self.kv_dtype!r} is not one that {self.engine} has; {known}"
             )
@@ -118,8 +108,8 @@ class FitRequest:
                 f"quantize {self.quantize!r} is not known; {', '.join(SCHEMES)} are"
             )
         scheme = self.scheme
-        if scheme is not None and self.engine not in scheme.engines:
-            wanted = ", ".join(sorted(scheme.engines))
+        if scheme is not None and scheme.name not in arithmetic(self.engine).schemes:
+            wanted = ", ".join(engines_that_load(scheme.name))
             raise FitInputError(
                 f"the {self.engine} engine does not run {scheme.name} weights; engine {wanted} does"
             )
@@ -157,8 +147,8 @@ class FitRequest:
     def kv_element(self) -> Fraction:
         """Bytes of a cached element."""
         if self.kv_dtype == "auto":
-            # llama.cpp keeps float16 whatever the weights are.
-            return ELEMENT_BYTES["float16"] if self.engine == "llamacpp" else self.element
+            own = arithmetic(self.engine).kv_dtype
+            return self.element if own is None else ELEMENT_BYTES[own]
         return ELEMENT_BYTES[self.kv_dtype]
 
     @property
@@ -188,5 +178,5 @@ def default_fraction(
         known: False for a machine of which only a size table's number is known.
     """
     if kind == "gpu":
-        return _FRACTION[engine]
+        return arithmetic(engine).gpu_fraction
     return _CPU_FRACTION if known else _NODE_FRACTION

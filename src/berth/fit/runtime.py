@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from berth.fit.request import EngineName
+from berth.fit.engines import EngineName, arithmetic
 from berth.fit.table import load_table
 from berth.fit.units import MIB
 
@@ -48,13 +48,13 @@ def runtime_overhead(
     tensor: int,
     pipeline: int,
     layers: int,
-    large: bool,
+    device_total: int,
 ) -> Overhead:
     """What the process, its libraries and the device's context take on one rank.
 
     Args:
         layers: of the rank's stage, where an overhead grows with them (CUDA graphs).
-        large: a device of 70 GiB and more, for which vLLM captures more graphs.
+        device_total: bytes of the device: for a large one more graphs may be captured.
     """
     total = overhead(engine, kind, "base")
     if tensor > 1:
@@ -62,7 +62,8 @@ def runtime_overhead(
     if pipeline > 1:
         total = total.plus(overhead(engine, kind, "pipeline"))
     if (engine, kind, "layer") in _table():
-        total = total.plus(overhead(engine, kind, "layer").times(layers * (2 if large else 1)))
+        sets = arithmetic(engine).graph_sets(device_total)
+        total = total.plus(overhead(engine, kind, "layer").times(layers * sets))
     return total
 
 

@@ -8,12 +8,11 @@ from fractions import Fraction
 from functools import lru_cache
 
 from berth.checkpoint.numbers import Layer, ModelNumbers, Tensor, tensors
+from berth.fit.engines import EngineName, arithmetic
 from berth.fit.quantization import Scheme, tensor_bytes
 from berth.fit.request import FitRequest
 from berth.fit.units import ELEMENT_BYTES, ceil_div
 
-# vLLM pads the vocabulary to a multiple of this before it is divided.
-_VLLM_VOCABULARY = 64
 # Tensors without a layer that the last stage of a pipeline holds; the first has the rest.
 _LAST_STAGE = frozenset({"norm", "norm_bias", "head", "head_bias", "pooler", "pooler_bias"})
 
@@ -114,7 +113,7 @@ def _part(tensor: Tensor) -> str:
     return "intermediate size"
 
 
-def conflicts(plan: Outline, layout: Layout, engine: str) -> list[str]:
+def conflicts(plan: Outline, layout: Layout, engine: EngineName) -> list[str]:
     """Why this layout is impossible, in words; empty where it is possible."""
     found = [
         f"{units} {part} are not divisible by tensor-parallel degree {layout.tensor}"
@@ -126,34 +125,27 @@ def conflicts(plan: Outline, layout: Layout, engine: str) -> list[str]:
     return found
 
 
-def _divides(part: str, units: int, degree: int, engine: str) -> bool:
+def _divides(part: str, units: int, degree: int, engine: EngineName) -> bool:
     if units % degree == 0:
         return True
-    if part == "vocabulary" and engine != "native":
-        return padded_vocabulary(units, engine) % degree == 0
+    if part == "vocabulary":
+        return arithmetic(engine).padded_vocabulary(units) % degree == 0
     # Every rank needs a kv head; where there are fewer, several ranks keep a copy of the same.
     return part == "kv heads" and degree % units == 0
 
 
-def padded_vocabulary(vocabulary: int, engine: str) -> int:
-    """Rows of the embedding as the engine keeps it."""
-    if engine != "vllm":
-        return vocabulary
-    return ceil_div(vocabulary, _VLLM_VOCABULARY) * _VLLM_VOCABULARY
-
-
-def feasible_degrees(plan: Outline, engine: str, up_to: int) -> list[int]:
+def feasible_degrees(plan: Outline, engine: EngineName, up_to: int) -> list[int]:
     """The tensor-parallel degrees from 1 to `up_to` that are possible."""
     return [d for d in range(1, up_to + 1) if not conflicts(plan, Layout(d), engine)]
 
 
-def part_of(kind: Kind, degree: int, engine: str) -> tuple[int, ...]:
+def part_of(kind: Kind, degree: int, engine: EngineName) -> tuple[int, ...]:
     """Shape of one rank's part of a tensor."""
     if kind.shard is None or (degree == 1 and kind.part != "vocabulary"):
         return kind.shape
     size = kind.shape[kind.shard]
     if kind.part == "vocabulary":
-        size = padded_vocabulary(size, engine)
+        size = arithmetic(engine).padded_vocabulary(size)
     elif kind.is_kv and degree > kind.units:
         degree = kind.units
     share = ceil_div(size, degree)
@@ -234,7 +226,7 @@ class _Sizes:
 
 @lru_cache(maxsize=4096)
 def _sizes(
-    plan: Outline, degree: int, engine: str, element: Fraction, scheme: Scheme | None
+    plan: Outline, degree: int, engine: EngineName, element: Fraction, scheme: Scheme | None
 ) -> _Sizes:
     def size(group: tuple[tuple[Kind, int], ...]) -> _Size:
         each = [

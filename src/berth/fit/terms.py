@@ -5,24 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from berth.checkpoint.numbers import Attention, Mlp
-from berth.fit.activations import (
-    Step,
-    activation_bytes,
-    batch_tokens,
-    logits_bytes,
-    score_bytes,
-)
 from berth.fit.cache_size import cache_bytes
-from berth.fit.request import EngineName, FitRequest
+from berth.fit.engines import EngineName, arithmetic
+from berth.fit.engines.base import Loading
+from berth.fit.request import FitRequest
 from berth.fit.runtime import Overhead, overhead, runtime_overhead
 from berth.fit.sharding import Layout, Outline, Stage, model_bytes, sizes_agree
-from berth.fit.units import ELEMENT_BYTES, GIB, MIB, ceil_bytes, ceil_div
-from berth.protocol.config import MAX_NUM_SEQS
+from berth.fit.units import ELEMENT_BYTES, MIB, ceil_bytes, ceil_div
+from berth.fit.widths import Step, widths
 from berth.protocol.engines import ENGINES
 
 Resource = Literal["device", "host", "shm", "disk"]
-LARGE_DEVICE = 70 * GIB
 ENGINE_KINDS: tuple[str, ...] = tuple(ENGINES)  # those that Berth's server runs
 
 WEIGHTS = "weights"
@@ -119,6 +112,7 @@ class Ledger:
         self.request = request
         self.layout = layout
         self.stage = stage
+        self._engine = arithmetic(request.engine)
         self._kind = request.machine.device.kind
         self._total = request.machine.device.total
         self._ranks_here = ceil_div(layout.ranks, request.nodes)
@@ -139,7 +133,7 @@ class Ledger:
             tensor=self.layout.tensor,
             pipeline=self.layout.pipeline,
             layers=sum(count for _, count in self.stage.layers),
-            large=self._total >= LARGE_DEVICE,
+            device_total=self._total,
         )
         # The tensors of a scheme that mixes widths, and ranks' shares of a surplus we cannot name.
         exact = (
@@ -158,7 +152,18 @@ class Ledger:
             if exact
             else _within(WEIGHTS, size, 0.05, "; ".join(request.model.missing))
         )
-        loading = self._load_transient()
+        loading = self._engine.load_transient(
+            Loading(
+                numbers=request.model,
+                layers=self.stage.layers,
+                degree=self.layout.tensor,
+                largest=self.stage.largest,
+                element=request.element,
+                stored=ELEMENT_BYTES[request.stored_dtype],
+            ),
+            self._kind,
+        )
+        exact_loading = self._engine.exact_loading
         return (
             weights,
             _term(RUNTIME, runtime),
@@ -166,69 +171,60 @@ class Ledger:
             Term(
                 name=LOADING,
                 bytes=loading,
-                low=loading if request.engine == "native" else 0,
+                low=loading if exact_loading else 0,
                 high=loading,
-                exact=request.engine == "native",
+                exact=exact_loading,
                 starting=True,
             ),
         )
 
     def _tables(self, context: int) -> tuple[Term, ...]:
-        """The native engine keeps cosine and sine of every position in float32, on each rank."""
-        if self.request.engine != "native":
-            return ()
-        heads = [
-            layer.mixer.head_dim
-            for layer, _ in self.stage.layers
-            if isinstance(layer.mixer, Attention)
-        ]
-        size = context * max(heads, default=0) * 4 * self.request.model.rotations
-        return (_exact(TABLES, size),)
+        size = self._engine.tables(self.stage.layers, context, self.request.model.rotations)
+        return () if size is None else (_exact(TABLES, size),)
 
     def _serving(self, context: int, concurrency: int) -> tuple[Term, ...]:
-        request, stage, degree = self.request, self.stage, self.layout.tensor
-        engine = request.engine
-        tokens = batch_tokens(engine, self._total, request.batch_tokens)
-        if engine == "native":
-            tokens = max(tokens, _at_once(request, concurrency))
+        request, stage, degree, engine = self.request, self.stage, self.layout.tensor, self._engine
+        given = request.batch_tokens
+        at_once = engine.at_once(concurrency, request.max_num_seqs)
+        tokens = engine.step_tokens(
+            engine.default_batch_tokens(self._total) if given is None else given, at_once
+        )
         cache = cache_bytes(
             stage.layers,
             degree=degree,
             context=context,
             concurrency=concurrency,
             element=request.kv_element,
-            engine=engine,
+            engine=request.engine,
             batch_tokens=tokens,
         )
-        at_once = _at_once(request, concurrency)
         step = Step(tokens, concurrency, context, request.gather_tokens, at_once)
-        live = activation_bytes(
-            request.model,
-            stage.layers,
-            step,
-            engine=engine,
-            kind=self._kind,
-            degree=degree,
-            element=request.element,
-        )
         terms = [
             _exact(CACHE, cache),
-            _within(ACTIVATIONS, live, 0.1 if engine == "native" else 0.3),
+            _within(ACTIVATIONS, self._activations(step), engine.activation_spread),
         ]
-        if engine == "native" and self._kind == "gpu":
-            scores = score_bytes(stage.layers, step, degree=degree, kind=self._kind)
+        scores = engine.scores(stage.layers, step, degree=degree, kind=self._kind)
+        if scores is not None:
             terms.append(Term(name=SCORES, bytes=scores, low=0, high=scores, exact=False))
         if stage.last and request.model.generates:
-            size = logits_bytes(
+            size = engine.logits(
                 request.model.vocab,
                 step,
-                engine=engine,
                 degree=degree,
                 element=request.element,
                 device_total=self._total,
             )
             terms.append(_within(LOGITS, size, 0.1))
         return (*terms, *self._slack(terms))
+
+    def _activations(self, step: Step) -> int:
+        """Of the widest layer."""
+        kinds = {
+            widths(self.request.model.hidden, layer, self.layout.tensor)
+            for layer, _ in self.stage.layers
+        }
+        element, kind = self.request.element, self._kind
+        return max((self._engine.activations(one, step, element, kind) for one in kinds), default=0)
 
     def _slack(self, terms: list[Term]) -> tuple[Term, ...]:
         """What the allocator keeps of memory that steps take and give back."""
@@ -241,45 +237,6 @@ class Ledger:
         )
         slack = Term(name=SLACK, bytes=size, low=low, high=high, exact=False, note=found.source)
         return (slack,)
-
-    def _load_transient(self) -> int:
-        request = self.request
-        if request.engine == "native":
-            return self._native_transient() if self._kind == "cpu" else 0
-        if request.engine == "llamacpp":
-            return 0  # weights are mapped from the file
-        return self.stage.largest
-
-    def _native_transient(self) -> int:
-        """The native loader on CPU fills one fused matrix, then packs a copy and drops the first.
-
-        What it adds at its worst to the weights' final size, walking the last layer and the head
-        in its order; a source's rows are mapped while they are copied.
-        """
-        numbers, degree = self.request.model, self.layout.tensor
-        ratio = ELEMENT_BYTES[self.request.stored_dtype] / self.request.element
-        element = self.request.element
-        pieces: list[tuple[int, int]] = []  # elements of a rank's matrix, of its largest source
-        for layer, _ in self.stage.layers[-1:]:
-            pieces += _pieces(numbers.hidden, layer.mixer, layer.feed_forward, degree)
-        if not numbers.tied:
-            head = numbers.vocab * numbers.hidden // degree
-            pieces.append((head, head))
-        after = 0
-        worst = 0
-        for own, source in reversed(pieces):
-            # At this moment everything behind it is not there yet.
-            extra = max(own, int(source * ratio))
-            worst = max(worst, extra - after)
-            after += own
-        return ceil_bytes(worst, element)
-
-
-def _at_once(request: FitRequest, concurrency: int) -> int:
-    """Sequences that sample in one step at most."""
-    if request.engine != "native":
-        return concurrency
-    return max(concurrency, request.max_num_seqs or MAX_NUM_SEQS)
 
 
 def beside_the_engine(engine: EngineName, vocabulary: int, ranks_here: int) -> tuple[Term, ...]:
@@ -298,18 +255,6 @@ def beside_the_engine(engine: EngineName, vocabulary: int, ranks_here: int) -> t
         _term(SERVER, server.scaled(1, ranks_here)),
         _term(PROGRAMS, programs.scaled(1, ranks_here)),
     )
-
-
-def _pieces(hidden: int, mixer: object, feed_forward: object, degree: int) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    if isinstance(mixer, Attention):
-        q = mixer.heads * mixer.head_dim * hidden // degree
-        kv = mixer.kv_heads * (mixer.head_dim + mixer.values) * hidden // degree
-        found += [(q + kv, q), (q, q)]
-    if isinstance(feed_forward, Mlp):
-        one = feed_forward.intermediate * hidden // degree
-        found += [(2 * one if feed_forward.gated else one, one), (one, one)]
-    return found
 
 
 def _term(name: str, found: Overhead, resource: Resource = "device") -> Term:
@@ -332,8 +277,7 @@ def node_terms(request: FitRequest, plan: Outline, layout: Layout, largest: int)
         host = overhead(request.engine, "gpu", "host").times(ranks)
         found.append(_term(HOST, host.plus(Overhead(largest, 0, largest, True, "")), "host"))
         if layout.ranks > 1:
-            # vLLM's message queues ask for 1 GiB; NCCL alone for a few MiB a pair of ranks.
-            size = GIB if request.engine == "vllm" else 64 * MIB * ranks
+            size = arithmetic(request.engine).shared_memory(ranks)
             found.append(
                 Term(
                     name=SHM,

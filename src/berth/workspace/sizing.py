@@ -10,11 +10,12 @@ from typing import cast
 import msgspec
 
 from berth.checkpoint.numbers import ModelNumbers, from_config_json
+from berth.fit.engines import EngineName
 from berth.fit.explain import explain
 from berth.fit.machines import Machine
 from berth.fit.placement import PRODUCT, Node, cached_fit
 from berth.fit.published import measured_bytes
-from berth.fit.request import EngineName, FitInputError, FitRequest
+from berth.fit.request import FitInputError, FitRequest
 from berth.fit.terms import DISK, HOST, SHM
 from berth.fit.verdict import Verdict
 from berth.workspace.shape import Shape

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from berth.cluster.fields import name_of, text, uid_of, whole, words
 from berth.near import nearest
 from berth.presets.catalogue import Preset
-from berth.protocol.engines import ENGINES, EngineKind
+from berth.protocol.engines import ENGINES, Parallel, parallel_of
 from berth.workspace.names import LOAD_BALANCER
 from berth.workspace.observed import Observed
 from berth.workspace.options import OptionError, Options, read_options
@@ -63,10 +63,9 @@ class Spec:
         return self.preset.engine if self.options.engine == "auto" else self.options.engine
 
     @property
-    def parallel(self) -> Literal["ranks", "layers", ""]:
+    def parallel(self) -> Parallel | Literal[""]:
         """How that engine shares a model between GPUs; "" without one that Berth starts."""
-        traits = ENGINES.get(cast(EngineKind, self.engine))
-        return "" if traits is None else traits.parallel
+        return parallel_of(self.engine)
 
 
 def identity(observed: Observed) -> Identity | None:
@@ -146,7 +145,7 @@ def _preset(observed: Observed, name: str) -> Preset | Refusal:
         return Refusal(
             reason=Reason.UnknownPreset, message=f"Unsupported preset name {name[:200]}.{hint}"
         )
-    if found.engine in ("none", "llamacpp"):
+    if found.engine not in ENGINES:
         why = found.reason or "no engine of ours reads GGUF yet"
         return Refusal(
             reason=Reason.NoEngine, message=f"No engine of Berth runs {found.name}: {why}."

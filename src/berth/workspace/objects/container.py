@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from berth.fit.placement import GPU_RESOURCE
+from berth.protocol.engines import parallel_of
 from berth.workspace import names
 from berth.workspace.objects.common import PORT, PORT_NAME, Plan, quantity
 from berth.workspace.objects.services import rendezvous
@@ -111,7 +112,7 @@ def _args(plan: Plan) -> list[str]:
     if shape.dtype:
         args.append(f"--dtype={shape.dtype}")
     # Named always: the images' own default is as many ranks as they see GPUs.
-    args.append(f"--degree={shape.ranks if shape.engine == 'native' else 1}")
+    args.append(f"--degree={shape.ranks if parallel_of(shape.engine) == 'ranks' else 1}")
     if plan.is_group:
         args += [
             f"--nnodes={plan.spec.count}",
