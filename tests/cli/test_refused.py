@@ -80,7 +80,7 @@ def test_a_spoilt_folder_of_metas_layout(
     [
         (
             lambda f: truncate(f / "model-00002-of-00002.safetensors"),
-            "model-00002-of-00002.safetensors is truncated: its header promises",
+            "model-00002-of-00002.safetensors: the file is truncated: it has",
         ),
         (
             lambda f: (f / "model-00001-of-00002.safetensors").unlink(),

@@ -1,7 +1,9 @@
-"""The header of a safetensors file: every tensor's dtype, shape and bytes, without its values.
+"""The header of a safetensors file: every tensor's dtype, shape and place, without its values.
 
-The file begins with the header's length (eight bytes, little-endian) and the header itself, a
-JSON object; reading those few kilobytes by range is enough to size a model that is not here.
+The file begins with the header's length (eight bytes, little-endian) and the header itself, a JSON
+object of dtype, shape and data_offsets by tensor name; then come the tensors, one after another.
+Source: huggingface/safetensors, README, "Format". All that needs such a header has it parsed here:
+of a folder's files (header_file.py), of a hub's by range, of those that the engine maps. Pure.
 """
 
 from __future__ import annotations
@@ -14,8 +16,7 @@ from typing import TypeGuard
 from berth.checkpoint.errors import CheckpointError
 
 LENGTH_BYTES = 8
-# The format's own limit; a larger number is no safetensors file.
-MOST_HEADER_BYTES = 100_000_000
+MOST_HEADER_BYTES = 100_000_000  # the format's own limit
 
 _BITS = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16,
@@ -25,7 +26,13 @@ _BITS = {
 
 
 class HeaderError(CheckpointError):
-    """Not the beginning of a safetensors file; the message says why."""
+    """Not a whole safetensors file. `tensor` is empty where the fault is none's; `reason` goes on
+    after the file's name."""
+
+    def __init__(self, reason: str, tensor: str = "") -> None:
+        self.tensor = tensor
+        self.reason = reason
+        super().__init__(f"{tensor}: {reason}" if tensor else reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,53 @@ class StoredTensor:
     name: str
     dtype: str  # safetensors' name: "BF16", "F8_E4M3", "I32"
     shape: tuple[int, ...]
-    bytes: int
+    begin: int  # in bytes, from the first tensor's first byte
+    end: int
+
+    @property
+    def bytes(self) -> int:
+        return self.end - self.begin
+
+
+# A file as it was: device, inode, size, and when it was written and changed, in nanoseconds.
+Version = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file's header says."""
+
+    start: int  # of the first tensor's first byte, from the file's beginning
+    size: int  # of the file
+    tensors: tuple[StoredTensor, ...]  # as they lie in the file
+    version: Version | None  # of the file that was read; None: it may change unseen
+
+    def require_whole(self) -> None:
+        """Raise HeaderError unless the tensors lie one after another and fill the file.
+
+        A header whose length or offsets are damaged would else move them all by some bytes.
+        """
+        for tensor in self.tensors:
+            if (end := self.start + tensor.end) > self.size:
+                raise HeaderError(
+                    f"the file is truncated: it has {self.size} bytes, and this tensor's end at "
+                    f"{end}",
+                    tensor.name,
+                )
+        end, name = self.start, ""
+        for tensor in self.tensors:
+            name = tensor.name
+            if (begin := self.start + tensor.begin) != end:
+                raise HeaderError(
+                    f"it begins at byte {begin}, and what precedes it ends at {end}: the header "
+                    "is damaged",
+                    name,
+                )
+            end += tensor.bytes
+        if end != self.size:
+            raise HeaderError(
+                f"the file goes on for {self.size - end} bytes behind it: it is damaged", name
+            )
 
 
 def header_length(start: bytes) -> int:
@@ -44,7 +97,9 @@ def header_length(start: bytes) -> int:
         raise HeaderError(f"a safetensors file has at least 8 bytes, this one has {len(start)}")
     length = int.from_bytes(start[:LENGTH_BYTES], "little")
     if not 2 <= length <= MOST_HEADER_BYTES:
-        raise HeaderError(f"a header of {length} bytes is not possible in a safetensors file")
+        raise HeaderError(
+            f"it does not begin with a safetensors header: one of {length} bytes is not possible"
+        )
     return length
 
 
@@ -53,23 +108,38 @@ def parse_header(header: bytes) -> list[StoredTensor]:
     try:
         content = json.loads(header)
     except (ValueError, RecursionError) as error:
-        raise HeaderError(f"the header is not JSON: {type(error).__name__}") from error
+        raise HeaderError(
+            f"its safetensors header is not a JSON object ({type(error).__name__})"
+        ) from error
     if not isinstance(content, dict):
-        raise HeaderError("the header is not a JSON object")
+        raise HeaderError("its safetensors header is not a JSON object")
     return [_tensor(name, entry) for name, entry in content.items() if name != "__metadata__"]
 
 
 def _tensor(name: str, entry: object) -> StoredTensor:
     if not isinstance(entry, dict):
-        raise HeaderError(f"the entry of {name!r} is not an object")
+        raise HeaderError("its entry in the header is malformed: it is not an object", name)
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if not (isinstance(dtype, str) and _whole(shape) and _whole(offsets) and len(offsets) == 2):
-        raise HeaderError(f"{name!r} should have dtype, shape and data_offsets")
+    if not (
+        isinstance(dtype, str)
+        and _whole(shape)
+        and _whole(offsets)
+        and len(offsets) == 2
+        and offsets[0] <= offsets[1]
+    ):
+        raise HeaderError(
+            "its entry in the header is malformed: it should have dtype, shape and data_offsets",
+            name,
+        )
     size = offsets[1] - offsets[0]
-    if dtype in _BITS and size * 8 != math.prod(shape) * _BITS[dtype]:
-        raise HeaderError(f"{name!r} of {dtype} {shape} cannot have {size} bytes")
-    return StoredTensor(name, dtype, tuple(shape), size)
+    bits = math.prod(shape) * _BITS.get(dtype, 0)
+    if dtype in _BITS and size * 8 != bits:
+        takes = bits // 8 if bits % 8 == 0 else bits / 8
+        raise HeaderError(
+            f"the header gives it {size} bytes, but {dtype} {shape} takes {takes}", name
+        )
+    return StoredTensor(name, dtype, tuple(shape), offsets[0], offsets[1])
 
 
 def _whole(value: object) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(isinstance(n, int) and n >= 0 for n in value)
+    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)

@@ -15,7 +15,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from berth.checkpoint.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
+from berth.checkpoint.header_file import read_header
+from berth.checkpoint.headers import HeaderError
 
 SHARD = re.compile(r"consolidated(?:\.(\d+))?\.(pth|safetensors)")
 EMBEDDING = "tok_embeddings.weight"
@@ -64,10 +65,8 @@ def embedding_of(folder: Path, hidden: int) -> tuple[int, str] | None:
 def _tensors(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     """Every tensor's shape and dtype."""
     if path.suffix == ".safetensors":
-        with path.open("rb") as file:
-            length = header_length(file.read(LENGTH_BYTES))
-            entries = parse_header(file.read(length))
-        return {one.name: (one.shape, _DTYPES.get(one.dtype, one.dtype)) for one in entries}
+        tensors = read_header(path).tensors
+        return {one.name: (one.shape, _DTYPES.get(one.dtype, one.dtype)) for one in tensors}
     with zipfile.ZipFile(path) as archive:
         name = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
         if archive.getinfo(name).file_size > _MOST_PICKLE:

@@ -13,14 +13,14 @@ from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.fields import read_json
 from berth.checkpoint.folder import load_config
-from berth.checkpoint.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
+from berth.checkpoint.header_file import forget_headers, read_header
+from berth.checkpoint.headers import HeaderError
 from berth.checkpoint.index import indexed_in, stored_files
 from berth.checkpoint.layout import POINTER, folder_layout
 from berth.checkpoint.stored import FLOATS
 from berth.checkpoint.text_types import TEXT_TYPES
 from berth.images.weight_files import WeightsMissing, whole_safetensors
 from berth.models.weights.binding import bind, complaint, is_harmless, refuse_unlike
-from berth.models.weights.digests import DigestError, spans
 from berth.models.weights.names import shard_files, tensor_shapes
 from berth.models.weights.pth_torn import first_torn
 from berth.models.weights.source import WeightError
@@ -49,6 +49,7 @@ def refuse(folder: Path, kind: EngineKind, degree: int, *, trust: bool = False) 
         if folder_layout(folder) == "meta":
             described, weights = ("params.json", "consolidated.00.pth")
         raise WeightsMissing(f"{folder} has {described} and no weights: no {weights} is there")
+    forget_headers()  # the server lives long, and asks for them no more
 
 
 def _refuse_own_code(folder: Path) -> None:
@@ -131,9 +132,7 @@ def _refuse_tensors(folder: Path, config: ModelConfig) -> None:
 
 def _header(file: Path) -> dict[str, _Tensor]:
     try:
-        with file.open("rb") as content:
-            length = header_length(content.read(LENGTH_BYTES))
-            tensors = parse_header(content.read(length))
+        tensors = read_header(file).tensors
     except (OSError, HeaderError) as error:
         raise WeightError("", file.name, str(error)) from error
     return {t.name: _Tensor(t.shape, FLOATS.get(t.dtype, t.dtype)) for t in tensors}
@@ -144,10 +143,10 @@ def _is_zero_bias(file: Path, name: str) -> bool:
     if not name.endswith(".bias"):
         return False
     try:
-        start, parts = spans(file)
-        begin, end = parts[name]
+        header = read_header(file)
+        tensor = next(one for one in header.tensors if one.name == name)
         with file.open("rb") as content:
-            content.seek(start + begin)
-            return not any(content.read(end - begin))
-    except (OSError, DigestError) as error:
+            content.seek(header.start + tensor.begin)
+            return not any(content.read(tensor.bytes))
+    except (OSError, HeaderError) as error:
         raise WeightError(name, file.name, f"it cannot be read: {error}") from error

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from berth.checkpoint.errors import CheckpointError, ConfigError
-from berth.checkpoint.headers import LENGTH_BYTES, HeaderError, header_length, parse_header
+from berth.checkpoint.header_file import read_header
+from berth.checkpoint.headers import HeaderError
 from berth.checkpoint.index import INDEX, own_weights, stored_files
 from berth.checkpoint.layout import folder_layout
 from berth.checkpoint.numbers import from_config_json
@@ -148,19 +149,12 @@ def _large_enough(folder: Path, names: Sequence[str], preset: Preset) -> None:
 
 
 def whole_safetensors(file: Path) -> None:
-    """Raises WeightsMissing where the file is shorter than its header promises, or has none."""
-    size = file.stat().st_size
+    """Raises WeightsMissing where the file has no header, or not just what that promises."""
     try:
-        with file.open("rb") as content:
-            length = header_length(content.read(LENGTH_BYTES))
-            tensors = parse_header(content.read(length))
+        read_header(file).require_whole()
     except HeaderError as error:
-        raise WeightsMissing(f"{file} is truncated or no safetensors file: {error}") from error
-    promised = LENGTH_BYTES + length + sum(tensor.bytes for tensor in tensors)
-    if size < promised:
-        raise WeightsMissing(
-            f"{file} is truncated: its header promises {promised} bytes, and it has {size}"
-        )
+        where = f"{error.tensor} in {file}" if error.tensor else str(file)
+        raise WeightsMissing(f"{where}: {error.reason}") from error
 
 
 def _same_model(folder: Path, config: Mapping[str, Any], preset: Preset) -> None:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from berth.checkpoint.header_file import read_header
+from berth.checkpoint.headers import Header, HeaderError
 from berth.models.weights.checksums import Beat, crc32_of
 
 NAME = "berth-digests.json"
@@ -74,11 +76,12 @@ def make_digests(folder: Path, names: Iterable[str], beat: Beat | None = None) -
             continue
         entry: dict[str, Any] = {"bytes": path.stat().st_size}
         if name.endswith(".safetensors"):
-            start, parts = spans(path)
+            header = _header(path)
+            start = header.start
             entry["header"] = [start, f"{crc32_of(path, 0, start, beat):08x}"]
             entry["tensors"] = {
-                tensor: f"{crc32_of(path, start + begin, end - begin, beat):08x}"
-                for tensor, (begin, end) in parts.items()
+                one.name: f"{crc32_of(path, start + one.begin, one.bytes, beat):08x}"
+                for one in header.tensors
             }
         else:
             entry["crc32"] = f"{crc32_of(path, beat=beat):08x}"
@@ -169,22 +172,11 @@ def _sums(folder: Path) -> dict[str, FileDigest]:
     return found
 
 
-def spans(path: Path) -> tuple[int, dict[str, tuple[int, int]]]:
-    """Of a safetensors file: where the tensors' bytes begin, and begin and end of each there.
-
-    Raises DigestError, OSError.
-    """
+def _header(path: Path) -> Header:
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, _MOST_BYTES * 2)))
-        header.pop("__metadata__", None)
-        found = {name: (int(a), int(b)) for name, (a, b) in (
-            (name, entry["data_offsets"]) for name, entry in header.items()
-        )}  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DigestError(f"{path.name} is no safetensors file ({type(error).__name__})") from error
-    return 8 + length, found
+        return read_header(path)
+    except HeaderError as error:
+        raise DigestError(f"{path.name} is no safetensors file: {error}") from error
 
 
 def _text(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from berth.checkpoint.config import ModelConfig
+from berth.checkpoint.header_file import forget_headers
 from berth.checkpoint.index import SINGLE, indexed_in, stored_files
 from berth.models.weights.binding import (
     bind,
@@ -118,4 +119,5 @@ def open_files(folder: Path, expected: str) -> tuple[dict[str, SafetensorsFile],
                 )
             if tensor not in where or indexed.get(tensor) == name:
                 where[tensor] = name
+    forget_headers()
     return files, where
