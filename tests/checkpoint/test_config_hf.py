@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from berth.checkpoint.architectures import by_class
 from berth.checkpoint.config import RopeScaling
+from berth.checkpoint.describe import describe_hf
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.hf import CLASSES, from_hf, to_hf
 from berth.checkpoint.numbers import from_config_json, numbers_of
@@ -163,6 +164,16 @@ def test_eos_ids_come_from_the_generation_config_first() -> None:
     assert from_hf(LLAMA_2_7B, {"eos_token_id": [7, 8, 9]}).eos_ids == (7, 8, 9)
     assert from_hf(LLAMA_2_7B, {"eos_token_id": 7}).eos_ids == (7,)
     assert from_hf(LLAMA_2_7B, {"temperature": 0.6}).eos_ids == (2,)
+
+
+def test_one_class_is_as_good_as_a_list_of_one() -> None:
+    """transformers loads either: it goes by model_type."""
+    for config in (LLAMA_2_7B, QWEN_3):
+        (name,) = config["architectures"]
+        assert from_hf(config | {"architectures": name}) == from_hf(config)
+        assert describe_hf(config | {"architectures": name}) == describe_hf(config)
+    with pytest.raises(ConfigError, match="GPT2LMHeadModel"):
+        from_hf(QWEN_3 | {"architectures": "GPT2LMHeadModel"})
 
 
 def test_model_type_does_where_architectures_is_missing() -> None:

@@ -71,6 +71,7 @@ def test_every_encoder_is_refused() -> None:
     [
         ({"model_type": "bert", "architectures": ["BertModel"]}, "is an encoder (BertModel)"),
         ({"model_type": "bert"}, "is an encoder, which makes embeddings"),
+        ({"model_type": "bert", "architectures": "BertModel"}, "is an encoder (BertModel)"),
         ({"model_type": "xlm-roberta", "architectures": ["XLMRobertaModel"]}, "is an encoder"),
         (
             {"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]},

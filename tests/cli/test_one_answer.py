@@ -95,7 +95,7 @@ SIZES: dict[str, Any] = {
 @st.composite
 def configs(draw: st.DrawFn) -> dict[str, Any]:
     name = draw(st.sampled_from([*sorted(by_class()), "NewForCausalLM", "BertForMaskedLM"]))
-    config = {"architectures": [name], **SIZES}
+    config: dict[str, Any] = {"architectures": draw(st.sampled_from([[name], name])), **SIZES}
     config |= draw(st.fixed_dictionaries({}, optional=KEYS))
     for key in draw(st.lists(st.sampled_from(sorted(SIZES)), max_size=1)):
         del config[key]

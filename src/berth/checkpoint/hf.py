@@ -42,9 +42,8 @@ def from_hf(
 
 def _architecture(fields: Fields) -> Architecture:
     classes = ", ".join(sorted({a.name for a in by_native_name().values()}))
-    names = fields.values.get("architectures")
-    if names:
-        if isinstance(names, list) and len(names) == 1 and names[0] in CLASSES:
+    if names := fields.names("architectures"):
+        if len(names) == 1 and names[0] in CLASSES:
             return by_class()[names[0]]
         raise fields.refuse("architectures", f"known are {classes}")
     kind = fields.values.get("model_type")

@@ -101,6 +101,8 @@ _TEXT_ALONE = "; serve the text model that it was made from"
 
 def _classes(config: Mapping[str, Any]) -> list[str]:
     names = config.get("architectures")
+    if isinstance(names, str):  # transformers takes one as it takes a list of one
+        return [names]
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 

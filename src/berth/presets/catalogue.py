@@ -22,6 +22,7 @@ import msgspec
 import yaml
 
 from berth.checkpoint.errors import ConfigError
+from berth.checkpoint.fields import Fields
 from berth.checkpoint.numbers import ModelNumbers, from_config_json
 from berth.near import nearest
 
@@ -97,7 +98,8 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def architecture(self) -> str:
         """The class that config.json names; "unknown" where there is no config."""
-        return str((self.config or {}).get("architectures", ["unknown"])[0])
+        names = Fields(self.config or {}).names("architectures")
+        return names[0] if names else "unknown"
 
     @property
     def numbers(self) -> ModelNumbers | None:
