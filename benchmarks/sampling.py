@@ -16,7 +16,8 @@ import torch
 
 from berth.engines.host.sequence import Sequence
 from berth.engines.sampling.sampler import Sampler
-from berth.kernels.ops import TorchOps, make_ops
+from berth.kernels.native_ops import make_ops
+from berth.kernels.ops import TorchOps
 from berth.protocol.messages import SamplingParams
 
 WAYS: dict[str, dict[str, Any]] = {

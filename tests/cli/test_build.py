@@ -231,8 +231,11 @@ def test_a_disk_that_is_too_small_is_told_with_the_numbers(checkout: Checkout) -
     huge = checkout.root / "models" / "small-model"
     write_huggingface(huge)
     free = shutil.disk_usage(checkout.store).free
-    with (huge / "model.safetensors").open("r+b") as file:
-        file.truncate(free)  # sparse: twice its length is more than there is
+    tensor = {"w": {"dtype": "U8", "shape": [free], "data_offsets": [0, free]}}
+    header = json.dumps(tensor).encode()
+    with (huge / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + free)  # sparse: twice that is more than there is
     said = refusal(checkout, "small-model")
     assert f"at {checkout.store} (weights of " in said
     assert "twice while it is built), and " in said

@@ -12,9 +12,9 @@ import torch
 from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.numbers import numbers_of, parameter_count
 from berth.fit import FitRequest, engine_budget, fit
+from berth.fit.budget import CannotFit, EngineBudget
 from berth.fit.cache_size import bytes_per_token, cache_bytes, kept_tokens
 from berth.fit.machines import cpu_node, own_gpus
-from berth.fit.native import CannotFit, EngineBudget
 from berth.fit.quantization import SCHEMES, tensor_bytes
 from berth.fit.request import FitInputError
 from berth.fit.sharding import Layout, outline, stage_layers, stages

@@ -12,10 +12,10 @@ import torch
 
 from berth.kernels import build
 from berth.kernels.library import library
-from berth.kernels.ops import NativeOps, make_ops
+from berth.kernels.native_ops import NativeOps, make_ops
 
 CHOICE = (
-    "import torch; from berth.kernels.ops import make_ops;"
+    "import torch; from berth.kernels.native_ops import make_ops;"
     "print(type(make_ops(torch.device('cpu'), torch.float32)).__name__)"
 )
 

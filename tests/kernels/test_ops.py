@@ -8,7 +8,8 @@ import torch
 from berth.kernels import ops as ops_module
 from berth.kernels.batch import BLOCK, LayerCache, Prefill, StepBatch
 from berth.kernels.library import library
-from berth.kernels.ops import AttentionShape, HeadNorm, LayerNorm, NativeOps, TorchOps
+from berth.kernels.native_ops import NativeOps
+from berth.kernels.ops import AttentionShape, HeadNorm, LayerNorm, TorchOps
 
 DTYPES = [torch.float32, torch.bfloat16]
 CPU = torch.device("cpu")
@@ -68,7 +69,7 @@ def step(
     batch = StepBatch(
         tokens=torch.zeros(int(ends[-1]), dtype=torch.int64),
         positions=torch.cat(positions),
-        slots=torch.cat(slots),
+        cache_slots=torch.cat(slots),
         decode_rows=ends[decodes] - 1,
         decode_lengths=torch.tensor([entries[i][0] + 1 for i in decodes], dtype=torch.int64),
         decode_tables=decode_tables,
@@ -188,7 +189,7 @@ def test_without_angles_nothing_is_rotated(native: NativeOps, dtype: torch.dtype
     assert torch.equal(qkv, before)
     assert torch.equal(cache.k, other.k)
     assert torch.equal(cache.v, other.v)
-    block, offset = int(batch.slots[-1]) // BLOCK, int(batch.slots[-1]) % BLOCK
+    block, offset = int(batch.cache_slots[-1]) // BLOCK, int(batch.cache_slots[-1]) % BLOCK
     assert torch.equal(cache.k[block, 1, :, offset], qkv[-1, 5 * 16 : 6 * 16])
 
 
@@ -259,7 +260,7 @@ def test_a_row_attends_alike_whatever_runs_beside_it(
         alone = StepBatch(
             tokens=batch.tokens[:1],
             positions=batch.positions[row : row + 1],
-            slots=batch.slots[row : row + 1],
+            cache_slots=batch.cache_slots[row : row + 1],
             decode_rows=torch.tensor([0]),
             decode_lengths=batch.decode_lengths[row : row + 1],
             decode_tables=batch.decode_tables[row : row + 1],

@@ -11,7 +11,7 @@ from berth.checkpoint.folder import load_config
 from berth.checkpoint.numbers import numbers_of
 from berth.cli.serve import serve
 from berth.cluster.quantity import quantity
-from berth.fit.native import engine_budget
+from berth.fit.budget import engine_budget
 from berth.presets.image_names import image_name
 from berth.workspace.observed import Settings
 from workspace.worlds import GIB, Cluster, Object, cpu_node, gpu_node, presets, workspace

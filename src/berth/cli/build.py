@@ -16,7 +16,7 @@ import click
 from berth.fit.units import human
 from berth.images.command import push_command, run_command
 from berth.images.find_weights import find_weights
-from berth.images.plan import Asked, Plan, plan_named, plan_preset, recipe_for
+from berth.images.plan import BuildOptions, Plan, plan_named, plan_preset, recipe_for
 from berth.images.recipe import (
     WITHOUT_MODEL,
     NotBuildable,
@@ -96,14 +96,14 @@ def build(
         raise click.ClickException(str(error)) from error
 
 
-def _asked(options: dict[str, Any], extra: tuple[str, ...], push: bool) -> Asked:
+def _asked(options: dict[str, Any], extra: tuple[str, ...], push: bool) -> BuildOptions:
     if options["no_weights"] and options["weights"] is not None:
         raise click.UsageError("--weights and --no-weights exclude each other")
     if push and not (options["tag"] and has_registry(options["tag"])):
         raise click.UsageError(
             "--push needs a --tag that names a registry, as registry.example.com/team/model:1 does"
         )
-    return Asked(
+    return BuildOptions(
         weights=options["weights"],
         with_weights=not options["no_weights"],
         tag=options["tag"],
@@ -178,7 +178,7 @@ def _as_data(preset: Preset | None, recipe: Recipe, weights: Path | None) -> dic
     }
 
 
-def _list(asked: Asked, repository: Repository, as_json: bool) -> None:
+def _list(asked: BuildOptions, repository: Repository, as_json: bool) -> None:
     rows = []
     for preset in buildable(load_presets().values()):
         recipe = recipe_for(preset, asked, repository)
@@ -201,7 +201,7 @@ def _here(preset: Preset, recipe: Recipe, repository: Repository) -> Path | None
         return None
 
 
-def _build_all(asked: Asked, repository: Repository, tool: Tool, dry_run: bool) -> None:
+def _build_all(asked: BuildOptions, repository: Repository, tool: Tool, dry_run: bool) -> None:
     """Every preset whose weights are here; each that is left out, and why, is said by name."""
     if asked.weights is not None or asked.tag is not None:
         raise click.UsageError("--weights and --tag are of one image; --all builds many")

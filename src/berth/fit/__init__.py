@@ -7,6 +7,7 @@
 The command line, the chart's hook, the controller and the engine at start ask this one function.
 """
 
+from berth.fit.budget import EngineBudget, engine_budget
 from berth.fit.explain import explain
 from berth.fit.machines import (
     Device,
@@ -21,7 +22,6 @@ from berth.fit.machines import (
     ram,
     sku,
 )
-from berth.fit.native import EngineBudget, engine_budget
 from berth.fit.request import FitInputError, FitRequest
 from berth.fit.solve import fit
 from berth.fit.verdict import Change, Verdict

@@ -27,7 +27,7 @@ from berth.presets.image_names import Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class BuildOptions:
     """What the owner said, apart from the model."""
 
     weights: Path | None = None
@@ -76,7 +76,7 @@ class Plan:
         return build_command(self.tool, self.recipe, weights=weights, epoch=epoch, extra=self.extra)
 
 
-def plan_named(name: str, asked: Asked, repository: Repository, tool: Tool) -> Plan:
+def plan_named(name: str, asked: BuildOptions, repository: Repository, tool: Tool) -> Plan:
     """The image of a preset, or one of WITHOUT_MODEL.
 
     Raises:
@@ -95,7 +95,7 @@ def plan_named(name: str, asked: Asked, repository: Repository, tool: Tool) -> P
     return _plan(None, recipe, asked, repository, tool, None)
 
 
-def plan_preset(preset: Preset, asked: Asked, repository: Repository, tool: Tool) -> Plan:
+def plan_preset(preset: Preset, asked: BuildOptions, repository: Repository, tool: Tool) -> Plan:
     """The image of a preset.
 
     Raises:
@@ -112,7 +112,7 @@ def plan_preset(preset: Preset, asked: Asked, repository: Repository, tool: Tool
     return _plan(preset, recipe, asked, repository, tool, weights)
 
 
-def recipe_for(preset: Preset, asked: Asked, repository: Repository) -> Recipe:
+def recipe_for(preset: Preset, asked: BuildOptions, repository: Repository) -> Recipe:
     """How it is built, wherever its weights are. Raises NotBuildable."""
     return recipe_of(
         preset,
@@ -127,7 +127,7 @@ def recipe_for(preset: Preset, asked: Asked, repository: Repository) -> Recipe:
 def _plan(
     preset: Preset | None,
     recipe: Recipe,
-    asked: Asked,
+    asked: BuildOptions,
     repository: Repository,
     tool: Tool,
     weights: WeightFiles | None,

@@ -27,7 +27,7 @@ class StepBatch:
 
     tokens: torch.Tensor  # int64 [rows]
     positions: torch.Tensor  # int64 [rows]
-    slots: torch.Tensor  # int64 [rows]: block * BLOCK + offset in the cache
+    cache_slots: torch.Tensor  # int64 [rows]: block * BLOCK + offset in the cache
     # Sequences with a single new position (decode, mostly).
     decode_rows: torch.Tensor  # int64 [n]
     decode_lengths: torch.Tensor  # int64 [n]: tokens to look at, the new one included

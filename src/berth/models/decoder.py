@@ -11,7 +11,8 @@ from torch import nn
 
 from berth.checkpoint.config import ModelConfig
 from berth.kernels.batch import LayerCache, StepBatch
-from berth.kernels.ops import AttentionShape, HeadNorm, TorchOps, make_ops
+from berth.kernels.native_ops import make_ops
+from berth.kernels.ops import AttentionShape, HeadNorm, TorchOps
 from berth.models.loading import Loader
 from berth.models.parallel import ColumnLinear, Group, RowLinear, TokenEmbedding, share_heads
 from berth.models.positions import PositionTables, position_tables

@@ -32,7 +32,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_tokens: int = 1024  # positions computed in one step (prefill chunks and decodes)
     kv_cache_bytes: int | None = None  # per rank; None: sized from what memory is left
     # Of the device's memory (a container's limit, where it has one), what may be in use, others
-    # included; None: see berth.fit.native.
+    # included; None: see berth.fit.budget.
     memory_fraction: float | None = None
     prefix_caching: bool = True
     degree: int = 1  # tensor-parallel degree, over all nodes

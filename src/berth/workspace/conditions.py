@@ -25,7 +25,7 @@ from berth.workspace.assess import Assessment, assess
 from berth.workspace.claims import ClaimState
 from berth.workspace.diff import is_current
 from berth.workspace.inference import inference, lost_nodes, resources
-from berth.workspace.judgement import Judgement, no, unknown, yes
+from berth.workspace.judgement import Judgement, no, state_of, unknown, yes
 from berth.workspace.objects.container import startup_seconds
 from berth.workspace.observed import Observed
 from berth.workspace.placing import Unplaced
@@ -34,7 +34,6 @@ from berth.workspace.reasons import Reason
 from berth.workspace.restarts import consider
 from berth.workspace.shape import Shape
 from berth.workspace.spec import Identity, Refusal, Spec, identity
-from berth.workspace.state import state_of
 from berth.workspace.types import Condition, Status
 from berth.workspace.up_to_date import up_to_date
 

@@ -13,7 +13,7 @@ import pytest
 from berth.checkpoint.errors import ConfigError
 from berth.engines.host.main import describe, is_final
 from berth.engines.transformers.cache_size import DoesNotFit
-from berth.fit.native import CannotFit
+from berth.fit.budget import CannotFit
 from berth.models.weights.digests import write_digests
 from berth.models.weights.source import WeightError
 from berth.protocol.messages import Fatal

@@ -1,4 +1,4 @@
-"""Where the engine runs and in which number format, where nobody said."""
+"""Where the engine runs: its device and that one's memory, its number format, its threads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from berth.limits.cpus import cpus
+from berth.limits.memory import Memory, memory
 from berth.protocol.config import Device, Dtype
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,19 @@ def choose_device(wanted: Device) -> torch.device:
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
+
+
+def device_memory(device: torch.device) -> Memory:
+    """As the device reports it; on CPU of the control group where that has less."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return Memory(total, free)
+    return memory()
+
+
+def local_ranks() -> int:
+    """Ranks on this machine, as torchrun says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def choose_dtype(wanted: Dtype, stored: str, device: torch.device) -> torch.dtype:

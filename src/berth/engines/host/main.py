@@ -102,7 +102,7 @@ def is_final(error: Exception) -> bool:
     packages, the memory that the model takes of this machine.
     """
     from berth.checkpoint.errors import ConfigError
-    from berth.fit.native import CannotFit
+    from berth.fit.budget import CannotFit
     from berth.models.weights.source import WeightError
 
     if isinstance(error, OSError):

@@ -9,8 +9,8 @@ import torch
 
 from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.numbers import numbers_of
-from berth.engines.host.memory import device_memory, local_ranks
-from berth.fit.native import EngineBudget, engine_budget
+from berth.engines.host.device import device_memory, local_ranks
+from berth.fit.budget import EngineBudget, engine_budget
 from berth.models.parallel import Group
 from berth.protocol.config import EngineConfig
 

@@ -48,7 +48,7 @@ class Runner:
         batch = StepBatch(
             tokens=self._tensor(np.array(plan.tokens, dtype=np.int64)),
             positions=self._tensor(positions),
-            slots=self._tensor(places + positions % BLOCK),
+            cache_slots=self._tensor(places + positions % BLOCK),
             decode_rows=self._tensor(ends[single] - 1),
             decode_lengths=self._tensor(lengths),
             decode_tables=self._tensor(np.ascontiguousarray(tables)),

@@ -16,10 +16,9 @@ from pathlib import Path
 import torch
 
 from berth.checkpoint.folder import load_config
-from berth.engines.host.device import choose_device, choose_dtype, use_threads
+from berth.engines.host.device import choose_device, choose_dtype, local_ranks, use_threads
 from berth.engines.host.link import Link
 from berth.engines.host.loop import Loop
-from berth.engines.host.memory import local_ranks
 from berth.engines.native.block_manager import BlockManager
 from berth.engines.native.broadcast import PlanChannel
 from berth.engines.native.budget import MemoryMeter, rank_budget

@@ -6,7 +6,7 @@ architecture, and what a token adds to their caches was measured.
 
 from __future__ import annotations
 
-from berth.fit.native import SHARE, CannotFit
+from berth.fit.budget import SHARE, CannotFit
 from berth.fit.units import human
 
 # Left to what a pass computes and gives back, where there is so much; else half of what is left.

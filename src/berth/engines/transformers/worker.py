@@ -7,17 +7,16 @@ import logging
 import time
 from collections.abc import Callable
 
-from berth.engines.host.device import use_threads
+from berth.engines.host.device import device_memory, use_threads
 from berth.engines.host.link import Link
 from berth.engines.host.loop import Loop
-from berth.engines.host.memory import device_memory
 from berth.engines.transformers.both import Both
 from berth.engines.transformers.cache_size import cache_tokens
 from berth.engines.transformers.core import Core
 from berth.engines.transformers.loading import load_model, positions_of
 from berth.engines.transformers.model import CausalModel
 from berth.engines.transformers.probe import Abilities, probe
-from berth.fit.native import engine_room
+from berth.fit.budget import engine_room
 from berth.limits.memory import mapped_file_bytes
 from berth.protocol.config import EngineConfig
 from berth.protocol.messages import Loading, Ready

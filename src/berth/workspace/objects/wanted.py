@@ -9,9 +9,8 @@ from typing import Any
 
 from berth.cluster.fields import words
 from berth.workspace import names
-from berth.workspace.objects.budget import pod_disruption_budget
 from berth.workspace.objects.common import Plan
-from berth.workspace.objects.network_policy import network_policy
+from berth.workspace.objects.policies import network_policy, pod_disruption_budget
 from berth.workspace.objects.services import headless_service, service
 from berth.workspace.objects.stateful_set import stateful_set
 

@@ -1,4 +1,8 @@
-"""NetworkPolicy: who may reach the pods, and whom they may reach."""
+"""What the cluster may do to the pods: PodDisruptionBudget and NetworkPolicy.
+
+A drain takes one pod at a time, and a broken one whenever it likes. Who may reach the pods, and
+whom they may reach, is said by port.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,20 @@ from berth.workspace.objects.weights import are_pulled
 
 _DNS = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
 _HTTPS = [{"port": 443, "protocol": "TCP"}]
+
+
+def pod_disruption_budget(plan: Plan) -> dict[str, Any]:
+    """One pod may go, also of a single one: a node must never be undrainable for a model."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(plan, names.stateful_set(plan.who.name)),
+        "spec": {
+            "maxUnavailable": 1,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": selector(plan)},
+        },
+    }
 
 
 def network_policy(plan: Plan) -> dict[str, Any]:
