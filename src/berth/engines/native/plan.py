@@ -31,7 +31,11 @@ and none that is written is shared, so entries may be computed in any order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Tokens
+
 import msgspec
+
+from berth.engines.host.sequence import Sequence
 
 
 class StepPlan(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -58,3 +62,62 @@ class StepPlan(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def empty(self) -> bool:
         """True where there is nothing to compute: such a plan needs no step and no advance()."""
         return not self.slots
+
+    def enter(self, sequence: Sequence, most: int, drafts: int = 0) -> None:
+        """Add an entry: what is left of a sequence, or as much of it as the step has room for.
+
+        Args:
+            most: tokens of the whole step.
+            drafts: how many of the sequence's are computed with its last token.
+        """
+        start = sequence.num_computed
+        end = len(sequence.tokens)
+        if end - start == 1:
+            self.tokens.append(sequence.tokens[start])
+            self.tokens.extend(sequence.draft[:drafts])
+        else:
+            end = min(end, start + most - len(self.tokens))
+            self.tokens.extend(sequence.tokens[start:end])
+        samples = end == len(sequence.tokens)
+        if samples:
+            self.samples.append(len(self.slots))
+        if sequence.scored < sequence.num_prompt:
+            self.logits.append(max(0, end - max(start, sequence.scored)))
+        else:
+            self.logits.append(1 + drafts if samples else 0)
+        self.slots.append(sequence.slot)
+        self.starts.append(start)
+        self.counts.append(end - start + drafts)
+        self.drafts.append(drafts)
+
+    def given(
+        self, accepted: Tokens[Tokens[int]], seated: Tokens[Sequence | None]
+    ) -> list[Tokens[int] | None]:
+        """What each entry was given of `accepted`; None where it does not sample.
+
+        Args:
+            accepted: the tokens of each entry that samples.
+            seated: the sequence of each slot; None where it was cancelled since.
+
+        Raises:
+            ValueError: not one list for each entry that samples, or tokens that are no drafts of
+                the entry's with one more behind them.
+        """
+        if len(accepted) != len(self.samples):
+            raise ValueError(
+                f"tokens of {len(accepted)} entries for {len(self.samples)} that sample"
+            )
+        given: list[Tokens[int] | None] = [None] * len(self.slots)
+        for entry, tokens in zip(self.samples, accepted, strict=True):
+            given[entry] = tokens
+            if len(tokens) == 1:
+                continue
+            sequence = seated[self.slots[entry]]
+            if sequence is None:
+                continue
+            drafts = sequence.draft[: self.drafts[entry]]
+            if not 1 <= len(tokens) <= 1 + len(drafts):
+                raise ValueError(f"{len(tokens)} tokens for an entry with {len(drafts)} drafts")
+            if list(tokens[:-1]) != drafts[: len(tokens) - 1]:
+                raise ValueError(f"tokens {list(tokens)} do not begin with the drafts {drafts}")
+        return given

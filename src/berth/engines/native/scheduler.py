@@ -229,7 +229,7 @@ class Scheduler:
         """
         if plan is not self._in_flight:
             raise RuntimeError("advance() of a plan that is not in flight")
-        given = self._given(plan, accepted)
+        given = plan.given(accepted, self._slots)
         self._in_flight = None
         slots = self._slots
         block_size = self.block_manager.block_size
@@ -264,27 +264,6 @@ class Scheduler:
             self._drop_ended()
         return emitted
 
-    def _given(self, plan: StepPlan, accepted: Tokens[Tokens[int]]) -> list[Tokens[int] | None]:
-        """What each entry was given; None where it does not sample. Raises ValueError."""
-        if len(accepted) != len(plan.samples):
-            raise ValueError(
-                f"tokens of {len(accepted)} entries for {len(plan.samples)} that sample"
-            )
-        given: list[Tokens[int] | None] = [None] * len(plan.slots)
-        for entry, tokens in zip(plan.samples, accepted, strict=True):
-            given[entry] = tokens
-            if len(tokens) == 1:
-                continue
-            sequence = self._slots[plan.slots[entry]]
-            if sequence is None:
-                continue
-            drafts = sequence.draft[: plan.drafts[entry]]
-            if not 1 <= len(tokens) <= 1 + len(drafts):
-                raise ValueError(f"{len(tokens)} tokens for an entry with {len(drafts)} drafts")
-            if list(tokens[:-1]) != drafts[: len(tokens) - 1]:
-                raise ValueError(f"tokens {list(tokens)} do not begin with the drafts {drafts}")
-        return given
-
     # --- the running ones ---------------------------------------------------------------------
 
     def _plan_running(self, plan: StepPlan) -> None:
@@ -302,7 +281,7 @@ class Scheduler:
                 plan.blocks.extend((sequence.slot, len(sequence.blocks), block))
                 sequence.blocks.append(block)
             drafts = self._plan_draft(plan, sequence, len(running) - index - 1)
-            self._enter(plan, sequence, drafts)
+            plan.enter(sequence, self.max_batch_tokens, drafts)
             index += 1
 
     def _plan_draft(self, plan: StepPlan, sequence: Sequence, later: int) -> int:
@@ -339,28 +318,6 @@ class Scheduler:
             del sequence.blocks[needed:]
             self._head_blocked = False
 
-    def _enter(self, plan: StepPlan, sequence: Sequence, drafts: int = 0) -> None:
-        """Add an entry: what is left of the sequence, or as much as the budget allows."""
-        start = sequence.num_computed
-        end = len(sequence.tokens)
-        if end - start == 1:
-            plan.tokens.append(sequence.tokens[start])
-            plan.tokens.extend(sequence.draft[:drafts])
-        else:
-            end = min(end, start + self.max_batch_tokens - len(plan.tokens))
-            plan.tokens.extend(sequence.tokens[start:end])
-        samples = end == len(sequence.tokens)
-        if samples:
-            plan.samples.append(len(plan.slots))
-        if sequence.scored < sequence.num_prompt:
-            plan.logits.append(max(0, end - max(start, sequence.scored)))
-        else:
-            plan.logits.append(1 + drafts if samples else 0)
-        plan.slots.append(sequence.slot)
-        plan.starts.append(start)
-        plan.counts.append(end - start + drafts)
-        plan.drafts.append(drafts)
-
     def _preempt(self, sequence: Sequence) -> None:
         """Send the last of the running ones back to the head of the queue."""
         self._release(sequence, Status.WAITING)
@@ -383,7 +340,7 @@ class Scheduler:
             self._entered.append(sequence.request_id)
             for index, block in enumerate(sequence.blocks):
                 plan.blocks.extend((sequence.slot, index, block))
-            self._enter(plan, sequence)
+            plan.enter(sequence, self.max_batch_tokens)
 
     def _seat(self, sequence: Sequence) -> bool:
         """Give the sequence its blocks and a slot, if the blocks suffice."""
