@@ -40,6 +40,8 @@ SHAPES = [
     pytest.param(AttentionShape(6, 1, 80, None, False), id="multi-query-80"),
     pytest.param(AttentionShape(2, 2, 10, None, True), id="odd-head-dim"),
     pytest.param(AttentionShape(4, 2, 32, 20, False), id="sliding-window"),
+    pytest.param(AttentionShape(8, 4, 256, None, False, 2.0), id="capped"),
+    pytest.param(AttentionShape(6, 1, 40, 20, False, 1.5), id="capped-sliding-window"),
 ]
 
 
@@ -234,8 +236,49 @@ def test_the_bias_is_added_to_the_scores_before_they_are_scaled(
             torch.testing.assert_close(got[rows].float(), want, atol=tolerance, rtol=tolerance)
 
 
-def test_stale_memory_beyond_a_sequence_never_shows(native: NativeOps, dtype: torch.dtype) -> None:
-    shape = AttentionShape(4, 2, 16, None, False)
+@pytest.mark.parametrize("window", [None, 20])
+@pytest.mark.parametrize("size", [0.1, 1.0, 30.0], ids=["small", "usual", "far-above-the-cap"])
+def test_a_capped_score_is_cap_times_its_tanh(
+    native: NativeOps, dtype: torch.dtype, window: int | None, size: float
+) -> None:
+    """The definition, one query after the other, in float64."""
+    shape = AttentionShape(4, 2, 32, window, False, 5.0)
+    decodes, prompts = [(300, 1), (40, 1)], [(33, 9), (0, 30)]
+    qkv, batch, cache = step(shape, dtype, [*decodes, *prompts])
+    qkv.mul_(size)
+    tables = [*batch.decode_tables, *(prefill.table for prefill in batch.prefills)]
+    for ops in (native, TorchOps()):
+        got = ops.attend(qkv, batch, cache, shape)
+        row = 0
+        for table, (old, new) in zip(tables, [*decodes, *prompts], strict=True):
+            for length in range(old + 1, old + new + 1):
+                first = 0 if window is None else max(0, length - window)
+                k, v = ops.gather(cache, table, first, length)
+                k, v = (t.repeat_interleave(2, 0).double() for t in (k, v))
+                q = qkv[row, : 4 * 32].view(4, 1, 32).double()
+                scores = 5.0 * (q @ k.transpose(1, 2) * 32**-0.5 / 5.0).tanh()
+                want = (scores.softmax(-1) @ v).flatten()
+                tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+                torch.testing.assert_close(got[row].double(), want, atol=tolerance, rtol=tolerance)
+                row += 1
+
+
+def test_a_nan_shows_though_scores_are_capped(native: NativeOps, dtype: torch.dtype) -> None:
+    shape = AttentionShape(4, 2, 32, None, False, 5.0)
+    qkv, batch, cache = step(shape, dtype, [(40, 1), (33, 9)])
+    qkv[0, 0] = qkv[5, 0] = torch.nan  # of the first head
+    for ops in (native, TorchOps()):
+        bad = ops.attend(qkv, batch, cache, shape).isnan()
+        assert bad[0, :32].all()
+        assert bad[5, :32].all()
+        assert int(bad.sum()) == 2 * 32
+
+
+@pytest.mark.parametrize("cap", [None, 5.0])
+def test_stale_memory_beyond_a_sequence_never_shows(
+    native: NativeOps, dtype: torch.dtype, cap: float | None
+) -> None:
+    shape = AttentionShape(4, 2, 16, None, False, cap)
     qkv, batch, cache = step(shape, dtype, [(36, 1), (20, 1)])
     for ops in (native, TorchOps()):
         clean = ops.attend(qkv, batch, cache, shape)
@@ -286,7 +329,11 @@ def test_argmax_takes_the_first_of_equals_and_reports_nan(
             assert found[0] == int(logits[0].float().argmax())
 
 
-@pytest.mark.parametrize("window", [None, 20, 130], ids=["whole", "window-20", "window-130"])
+@pytest.mark.parametrize(
+    ("window", "cap"),
+    [(None, None), (20, None), (130, None), (20, 3.0)],
+    ids=["whole", "window-20", "window-130", "window-20-capped"],
+)
 @pytest.mark.parametrize("biased", [False, True], ids=["plain", "alibi"])
 @pytest.mark.parametrize(
     ("heads", "kv_heads", "dim"),
@@ -294,11 +341,11 @@ def test_argmax_takes_the_first_of_equals_and_reports_nan(
 )
 def test_a_token_attends_alike_in_a_prompt_in_a_part_of_it_and_as_the_newest_one(
     native: NativeOps, dtype: torch.dtype, heads: int, kv_heads: int, dim: int,
-    biased: bool, window: int | None,
+    biased: bool, window: int | None, cap: float | None,
 ) -> None:  # fmt: skip
     if native._prefill is None:
         pytest.skip("without AVX-512 prompts are torch's, which sums in another order")
-    shape = AttentionShape(heads, kv_heads, dim, window, False)
+    shape = AttentionShape(heads, kv_heads, dim, window, False, cap)
     for old, new in ((0, 157), (127, 140)):
         qkv, batch, cache = step(shape, dtype, [(old, new)])
         alibi = slopes(shape, old + new) if biased else None

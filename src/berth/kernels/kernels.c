@@ -130,6 +130,24 @@ static inline vec larger(vec a, vec b) {
   return (vec)(((ints)a & left) | ((ints)b & ~left));
 }
 
+/* cap * tanh(x / cap). tanh as a quotient of polynomials (Eigen's MathFunctionsImpl.h,
+ * generic_fast_tanh_float); within 7 ulp, so that small scores stay what they are. */
+static inline vec capped_vec(vec x, float cap) {
+  const vec least = (vec){0} - 7.90531110763549805f; /* from here on it is -1, and 1 */
+  x = -larger(least, -larger(least, x / cap));       /* in this order: NaN stays NaN */
+  const vec s = x * x;
+  vec p = -2.76076847742355e-16f * s + 2.00018790482477e-13f;
+  p = p * s - 8.60467152213735e-11f;
+  p = p * s + 5.12229709037114e-08f;
+  p = p * s + 1.48572235717979e-05f;
+  p = p * s + 6.37261928875436e-04f;
+  p = p * s + 4.89352455891786e-03f;
+  vec q = 1.19825839466702e-06f * s + 1.18534705686654e-04f;
+  q = q * s + 2.26843463243900e-03f;
+  q = q * s + 4.89352518554385e-03f;
+  return cap * (x * p / q);
+}
+
 /* x * (1 + erf(x / sqrt 2)) / 2, as max(x, 0) - |x| * erfc(|x| / sqrt 2) / 2, which cancels nothing
  * where the result is about zero; erfc by Abramowitz and Stegun's 7.1.26 (within 1.5e-7). */
 static inline vec gelu_vec(vec x) {

@@ -42,11 +42,12 @@ class NativeOps(TorchOps):
         self._gelu = function("gelu", p, i, i)
         self._silu_mul = function("silu_mul", p, p, i, i)
         self._rope_append = function("rope_append", p, p, p, p, p, p, p, p, p, i, i, i, i, f, c_int)
-        self._decode = function("attend_decode", p, p, p, p, p, p, p, i, i, i, i, i, i, f, i, p, i)
+        shape = (i, i, i, i, f, f, i, p, i)  # from the rows' width on, as both ways take it
+        self._decode = function("attend_decode", p, p, p, p, p, p, p, i, i, *shape)
         self._copy_out = function("gather", p, p, p, p, p, i, i, i, i)
         self._prefill: Callable[..., None] | None = None
         if lib.prefill_ready():
-            self._prefill = function("attend_prefill", p, p, p, p, p, i, i, i, i, i, i, f, i, p, i)
+            self._prefill = function("attend_prefill", p, p, p, p, p, i, i, *shape)
         self._argmax = function("argmax", p, p, i, i)
 
     def add_rmsnorm(
@@ -157,6 +158,7 @@ class NativeOps(TorchOps):
             shape.kv_heads,
             shape.head_dim,
             shape.head_dim**-0.5,
+            shape.cap or 0.0,
             shape.window or 0,
             _at(alibi),
             0 if alibi is None else alibi.stride(0),
@@ -187,6 +189,7 @@ class NativeOps(TorchOps):
             shape.kv_heads,
             shape.head_dim,
             shape.head_dim**-0.5,
+            shape.cap or 0.0,
             shape.window or 0,
             _at(alibi),
             0 if alibi is None else alibi.stride(0),

@@ -211,12 +211,13 @@ static inline __attribute__((always_inline)) int64_t NAME(mix)(
  * depend on H alone, and what another token may see and this one not weighs exactly 0.
  * length: tokens that the first of the R sees; each other one more. window: 0 for all.
  * bias: NULL, or added to the scores once it is scaled: [H, bias_stride], whole blocks of tokens.
+ * cap: 0, or a score s, bias and all, counts as cap * tanh(s / cap).
  * q: [R, H, dim] floats, scaled; acc: [R, H, dim], scratch; out: R rows of `stride`, [H, dim]. */
 static inline __attribute__((always_inline)) void NAME(attend_heads)(
     const int H, const int R, const float *q, const REAL *k_cache, const REAL *v_cache,
     const int32_t *table, int64_t kv_head, int64_t kv_heads, int64_t dim, int64_t window,
-    int64_t length, const float *bias, int64_t bias_stride, float scale, float *acc, REAL *out,
-    int64_t stride) {
+    int64_t length, const float *bias, int64_t bias_stride, float scale, float cap, float *acc,
+    REAL *out, int64_t stride) {
   const int C = 4 / H; /* chains of sums per query: enough together to hide their latency */
   const int N = H * R;
   float top[MOST_QUERIES], total[MOST_QUERIES] = {0}, shrink[MOST_QUERIES];
@@ -253,6 +254,7 @@ static inline __attribute__((always_inline)) void NAME(attend_heads)(
         for (int c = 1; c < C; c++) sums[n * C] += sums[n * C + c];
         if (bias)
           sums[n * C] += load_vec_f32(bias + n % H * bias_stride + begin + j * BLOCK) * scale;
+        if (cap > 0) sums[n * C] = capped_vec(sums[n * C], cap);
         memcpy(weights[n] + j * BLOCK, &sums[n * C], sizeof(vec));
       }
     }
@@ -321,14 +323,16 @@ static inline void NAME(take_queries)(int H, int R, const REAL *from, int64_t wi
  * qkv: rows of `width` elements, q first; query_rows: [n] which rows; lengths: [n] tokens to look
  * at, the new one included; tables: [n, table_stride] block numbers; out: [rows, heads * dim],
  * written at the same rows. window: 0 for all. alibi: NULL, or added to the scores before they are
- * scaled: [heads, alibi_stride], by token, whole blocks of them. */
+ * scaled: [heads, alibi_stride], by token, whole blocks of them. cap: 0, or of the scaled scores:
+ * s becomes cap * tanh(s / cap). */
 EXPORT void NAME(attend_decode)(const REAL *restrict qkv, REAL *restrict out,
                                 const REAL *restrict k_cache, const REAL *restrict v_cache,
                                 const int64_t *restrict query_rows,
                                 const int64_t *restrict lengths, const int32_t *restrict tables,
                                 int64_t table_stride, int64_t n, int64_t width, int64_t heads,
-                                int64_t kv_heads, int64_t dim, float scale, int64_t window,
-                                const float *restrict alibi, int64_t alibi_stride) {
+                                int64_t kv_heads, int64_t dim, float scale, float cap,
+                                int64_t window, const float *restrict alibi,
+                                int64_t alibi_stride) {
   int64_t group = heads / kv_heads;
 #pragma omp parallel
   {
@@ -344,10 +348,10 @@ EXPORT void NAME(attend_decode)(const REAL *restrict qkv, REAL *restrict out,
           NAME(take_queries)(H, 1, qkv + query_rows[s] * width + head * dim, width, dim, scale, q);
           if (H == 4)
             NAME(attend_heads)(4, 1, q, k_cache, v_cache, table, h, kv_heads, dim, window,
-                               lengths[s], bias, alibi_stride, scale, acc, to, 0);
+                               lengths[s], bias, alibi_stride, scale, cap, acc, to, 0);
           else
             NAME(attend_heads)(1, 1, q, k_cache, v_cache, table, h, kv_heads, dim, window,
-                               lengths[s], bias, alibi_stride, scale, acc, to, 0);
+                               lengths[s], bias, alibi_stride, scale, cap, acc, to, 0);
           head += H;
         }
     free(q);
@@ -361,8 +365,8 @@ EXPORT void NAME(attend_prefill)(const REAL *restrict qkv, REAL *restrict out,
                                  const REAL *restrict k_cache, const REAL *restrict v_cache,
                                  const int32_t *restrict table, int64_t count, int64_t length,
                                  int64_t width, int64_t heads, int64_t kv_heads, int64_t dim,
-                                 float scale, int64_t window, const float *restrict alibi,
-                                 int64_t alibi_stride) {
+                                 float scale, float cap, int64_t window,
+                                 const float *restrict alibi, int64_t alibi_stride) {
   const int64_t group = heads / kv_heads, tiles = (count + TILE - 1) / TILE;
 #pragma omp parallel
   {
@@ -383,7 +387,7 @@ EXPORT void NAME(attend_prefill)(const REAL *restrict qkv, REAL *restrict out,
             NAME(take_queries)(H, R, qkv + row * width + head * dim, width, dim, scale, q);
 #define ATTEND(H, R)                                                                             \
   NAME(attend_heads)(H, R, q, k_cache, v_cache, table, h, kv_heads, dim, window, sees, bias,       \
-                     alibi_stride, scale, acc, to, heads * dim)
+                     alibi_stride, scale, cap, acc, to, heads * dim)
             if (H == 4 && R == 1)
               ATTEND(4, 1);
             else if (H == 4)

@@ -25,6 +25,7 @@ class AttentionShape:
     head_dim: int
     window: int | None
     interleaved: bool
+    cap: float | None = None  # a scaled score s counts as cap * tanh(s / cap) (Gemma 2)
 
     @property
     def width(self) -> int:
@@ -159,7 +160,7 @@ class TorchOps:
         if alibi is not None:
             q, k, v = _with_bias_column(q, k, v, alibi[:, first : prefill.length])
         mixed = out[rows].view(prefill.count, shape.heads, d)
-        if start == 0 and shape.window is None:
+        if start == 0 and shape.window is None and shape.cap is None:
             whole = F.scaled_dot_product_attention(
                 q[None],
                 k[None],
@@ -184,6 +185,7 @@ class TorchOps:
                 v[None, :, : len(key)],
                 mask[None, None],
                 d**-0.5,
+                shape.cap,
             )
             mixed[begin:end] = part[0, ..., :d].transpose(0, 1)
 
@@ -212,7 +214,7 @@ class TorchOps:
         q = qkv[batch.decode_rows, : shape.heads * d].view(n, shape.heads, 1, d)
         if alibi is not None:
             q, k, v = _with_bias_column(q, k, v, alibi[:, : blocks * BLOCK])
-        mixed = _attend_grouped(q, k, v, mask[:, None, None], d**-0.5)
+        mixed = _attend_grouped(q, k, v, mask[:, None, None], d**-0.5, shape.cap)
         out[batch.decode_rows] = mixed[..., :d].reshape(n, shape.heads * d)
 
 
@@ -257,7 +259,12 @@ def rows_at_once(heads: int, kv_heads: int, reach: int) -> int:
 
 
 def _attend_grouped(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, scale: float
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor,
+    scale: float,
+    cap: float | None,
 ) -> torch.Tensor:
     """Attention with a mask: q: [n, heads, rows, dim]; k, v: [n, kv_heads, keys, dim]; mask:
     [n, 1, rows, keys]. Returns [n, heads, rows, dim].
@@ -271,5 +278,10 @@ def _attend_grouped(
     if group > 1:
         q = q.reshape(n, kv, group * rows, dim)
         mask = mask.repeat(1, 1, group, 1)
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    if cap is None:
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    else:  # torch has no kernel for it
+        scores = (q @ k.transpose(-1, -2)).float().mul_(scale / cap).tanh_().mul_(cap)
+        weights = scores.masked_fill_(~mask, -torch.inf).softmax(-1)
+        mixed = weights.to(v.dtype) @ v
     return mixed.reshape(n, heads, rows, dim)

@@ -36,6 +36,7 @@ class Attention(nn.Module):
             head_dim=config.head_dim,
             window=config.window(layer),
             interleaved=config.rope_interleaved,
+            cap=config.attention_softcap,
         )
         self.qkv = ColumnLinear(config.hidden_size, group.degree * self.shape.width)
         self.out = RowLinear(config.num_heads * config.head_dim, config.hidden_size)

@@ -22,65 +22,6 @@ from berth.models.loading import Loader
 from berth.models.parallel import Group
 from berth.models.positions import PositionTables, position_tables
 
-_ROWS = 64  # of queries whose scores are in memory at a time, where they are capped
-
-
-class CappedAttention(Attention):
-    """Attention whose scores s become cap * tanh(s / cap) (Gemma 2)."""
-
-    def __init__(self, config: ModelConfig, group: Group, layer: int, ops: TorchOps) -> None:
-        super().__init__(config, group, layer, ops)
-        assert config.attention_softcap is not None
-        self.cap = config.attention_softcap
-
-    def mix(
-        self, x: torch.Tensor, batch: StepBatch, positions: PositionTables, cache: LayerCache
-    ) -> torch.Tensor:
-        qkv, shape = self.qkv(x), self.shape
-        self.ops.rope_append(qkv, batch, positions.cosine, positions.sine, cache, shape, None)
-        queries = qkv[:, : shape.heads * shape.head_dim].view(len(qkv), shape.heads, -1)
-        out = torch.empty_like(queries, memory_format=torch.contiguous_format)
-        for row, length, table in zip(
-            batch.decode_rows.tolist(), batch.decode_lengths.tolist(), batch.decode_tables,
-            strict=True,
-        ):  # fmt: skip
-            self._attend(queries, out, cache, table, row, length - 1, 1)
-        for prefill in batch.prefills:
-            start = prefill.length - prefill.count
-            for at in range(0, prefill.count, _ROWS):
-                count = min(_ROWS, prefill.count - at)
-                row = prefill.row + at
-                self._attend(queries, out, cache, prefill.table, row, start + at, count)
-        return out.flatten(1)
-
-    def _attend(
-        self,
-        queries: torch.Tensor,
-        out: torch.Tensor,
-        cache: LayerCache,
-        table: torch.Tensor,
-        row: int,
-        start: int,
-        count: int,
-    ) -> None:
-        """Rows `row` on of `queries`, `count` tokens of one sequence from position `start`."""
-        window, end = self.shape.window, start + count
-        first = 0 if window is None else max(0, start - window + 1)
-        k, v = self.ops.gather(cache, table, first, end)
-        q = queries[row : row + count].transpose(0, 1)
-        group = q.shape[0] // k.shape[0]
-        q = q.reshape(k.shape[0], group, count, -1)
-        scores = q @ k.unsqueeze(1).transpose(-1, -2) * self.shape.head_dim**-0.5
-        scores = torch.tanh(scores / self.cap) * self.cap
-        query = torch.arange(start, end, device=k.device).unsqueeze(1)
-        key = torch.arange(first, end, device=k.device)
-        hidden = key > query
-        if window is not None:
-            hidden |= key <= query - window
-        weights = scores.masked_fill(hidden, -torch.inf).softmax(-1, dtype=torch.float32)
-        mixed = weights.to(v.dtype) @ v.unsqueeze(1)
-        out[row : row + count] = mixed.flatten(0, 1).transpose(0, 1)
-
 
 class MLP(llama.MLP):
     """down(gelu(gate(x)) * up(x)), with tanh's approximation of GELU."""
@@ -98,8 +39,7 @@ class Layer(nn.Module):
         super().__init__()
         self.ops = ops
         self.eps = config.norm_eps
-        capped = config.attention_softcap is not None
-        self.attention = (CappedAttention if capped else Attention)(config, group, layer, ops)
+        self.attention = Attention(config, group, layer, ops)
         self.mlp = MLP(config, ops)
         self.local: PositionTables | None = None  # angles of its own
         self.input_norm = self.attended_norm = torch.empty(0)
