@@ -280,8 +280,9 @@ def _attend_grouped(
         mask = mask.repeat(1, 1, group, 1)
     if cap is None:
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-    else:  # torch has no kernel for it
+    else:  # torch has no kernel for it; all in one buffer of float32, as fit counts it
         scores = (q @ k.transpose(-1, -2)).float().mul_(scale / cap).tanh_().mul_(cap)
-        weights = scores.masked_fill_(~mask, -torch.inf).softmax(-1)
-        mixed = weights.to(v.dtype) @ v
+        scores.masked_fill_(~mask, -torch.inf)
+        scores.sub_(scores.amax(-1, keepdim=True)).exp_()  # each row sees itself at least
+        mixed = scores.div_(scores.sum(-1, keepdim=True)).to(v.dtype) @ v
     return mixed.reshape(n, heads, rows, dim)
