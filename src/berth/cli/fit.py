@@ -24,7 +24,7 @@ from berth.fit import (
     explain,
 )
 from berth.fit import fit as ask
-from berth.fit.engines import ENGINES, EngineName
+from berth.fit.engines import ENGINES, EngineName, stand_in
 from berth.fit.machines import Cloud
 from berth.fit.quantization import SCHEMES
 from berth.protocol.engines import EngineKind
@@ -115,9 +115,7 @@ def request_for(model: Model, machine: Machine, options: dict[str, Any]) -> FitR
 
 def _engine_of(model: Model, machine: Machine) -> str:
     """The engine that serves it; if none does yet, one whose arithmetic is known."""
-    if model.engine != "none":
-        return model.engine
-    return "vllm" if machine.device.kind == "gpu" else "transformers"
+    return model.engine if model.engine != "none" else stand_in(machine.device.kind)
 
 
 def _show(verdict: Verdict, model: Model) -> None:

@@ -254,10 +254,15 @@ static inline __attribute__((always_inline)) void NAME(attend_heads)(
         for (int c = 1; c < C; c++) sums[n * C] += sums[n * C + c];
         if (bias)
           sums[n * C] += load_vec_f32(bias + n % H * bias_stride + begin + j * BLOCK) * scale;
-        if (cap > 0) sums[n * C] = capped_vec(sums[n * C], cap);
         memcpy(weights[n] + j * BLOCK, &sums[n * C], sizeof(vec));
       }
     }
+    if (cap > 0) /* apart, so that the loop above keeps its registers */
+      for (int n = 0; n < N; n++)
+        for (int64_t j = lowest; j < blocks; j++) {
+          vec s = capped_vec(load_vec_f32(weights[n] + j * BLOCK), cap);
+          memcpy(weights[n] + j * BLOCK, &s, sizeof s);
+        }
     for (int n = 0; n < N; n++) {
       /* What a query does not see: another one's tokens, or stale memory, NaN perhaps. */
       const int64_t sees = length + n / H; /* tokens */
