@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from berth.server.app import create_app
 from berth.server.settings import ServerSettings
+from berth.serving.models import Model, Models
 from berth.serving.request import ChatOptions, Message, Options
 from berth.serving.service import Generation, Health
 
@@ -36,10 +37,22 @@ class _NoModel:
     def encode(self, text: str) -> list[int]:
         self._refuse()
 
-    async def prepare(self, options: Options) -> None:
+    def check_open(self) -> None:
         self._refuse()
 
     def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> Generation:
+        self._refuse()
+
+    def start(self) -> None:
+        self._refuse()
+
+    async def settled(self) -> None:
+        self._refuse()
+
+    async def failed(self) -> None:
+        self._refuse()
+
+    async def drain(self, grace: float) -> None:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -48,7 +61,7 @@ class _NoModel:
 
 def openapi_page() -> dict[str, Any]:
     """The page that /openapi.json serves, without the package's version, which is the build's."""
-    page = create_app(_NoModel(), ServerSettings()).openapi()
+    page = create_app(Models([Model(_NoModel())]), ServerSettings()).openapi()
     page["info"].pop("version", None)
     return {**page, "info": {**page["info"], "version": "0"}}
 

@@ -28,9 +28,9 @@ _TIMES = ("$__rate_interval", "1m"), ("$__interval", "1m"), ("$__range", "1h")
 
 def exposed() -> dict[str, set[str]]:
     """Every figure of a server and a controller that have done something, with its labels."""
-    server = ServerMetrics("pocket")
+    server = ServerMetrics()
     server.http_request("/chat", "POST", 200, 0.1)
-    server.engine_ready(
+    server.of("pocket").engine_ready(
         Ready(
             engine="native",
             architecture="LlamaForCausalLM",

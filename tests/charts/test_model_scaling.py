@@ -42,7 +42,9 @@ def test_keda_asks_prometheus_for_a_figure_that_the_server_has() -> None:
     query = trigger["metadata"]["query"]
     assert query == 'sum(vllm:num_requests_waiting{namespace="ai",service="pocket"})'
     (metric,) = re.findall(r"vllm:\w+", query)
-    assert f"# TYPE {metric} gauge" in Metrics("pocket").exposition().decode()
+    metrics = Metrics()
+    metrics.of("pocket")
+    assert f"# TYPE {metric} gauge" in metrics.exposition().decode()
 
 
 def test_the_last_copy_stays() -> None:

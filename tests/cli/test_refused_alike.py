@@ -263,7 +263,6 @@ def test_two_layouts_in_one_folder_are_read_as_one_by_everything(
     weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from berth.cli import serve as command
-    from berth.serving.two_engines import TwoEngines
     from serving.tiny_model import sentencepiece_model
 
     folder = tmp_path / "m"
@@ -279,7 +278,7 @@ def test_two_layouts_in_one_folder_are_read_as_one_by_everything(
     byte_level_tokenizer().save(str(folder / "tokenizer.json"))
     seen: list[Any] = []
 
-    async def served(serving: Any, settings: Any) -> int:
+    async def served(serving: Any, aliases: Any, settings: Any) -> int:
         seen.append(serving)
         return 0
 
@@ -293,7 +292,7 @@ def test_two_layouts_in_one_folder_are_read_as_one_by_everything(
         "SentencePieceTokenizer" if is_meta else "HuggingFaceTokenizer"
     )
     assert serving.engine.engine == "native"
-    service = command._service(serving, command.Metrics("m"))
-    assert isinstance(service, TwoEngines) != is_meta
+    model = command._model(serving, command.Metrics().of("m"))
+    assert model.generates != is_meta
     done = CliRunner().invoke(main, ["fit", str(folder), "--ram", "8", "--json"])
     assert done.exit_code == 0, done.output

@@ -19,6 +19,7 @@ from berth.server.app import create_app
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
 from berth.server.settings import ServerSettings
+from berth.serving.models import Model, Models
 
 
 @dataclass
@@ -51,11 +52,15 @@ class AppClient:
         settings: ServerSettings | None = None,
         app: FastAPI | None = None,
         peer: tuple[str, int] = ("127.0.0.1", 50000),
+        aliases: tuple[str, ...] = (),
     ) -> None:
         self.lifecycle = Lifecycle()
-        self.metrics = Metrics(service.model_id)
+        self.metrics = Metrics()
         self.app = app or create_app(
-            service, settings or ServerSettings(), lifecycle=self.lifecycle, metrics=self.metrics
+            Models([Model(service)], aliases),
+            settings or ServerSettings(),
+            lifecycle=self.lifecycle,
+            metrics=self.metrics,
         )
         self.document = Document(self.app.openapi())
         self.peer = peer

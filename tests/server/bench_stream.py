@@ -24,6 +24,7 @@ from berth.server.app import create_app
 from berth.server.lifecycle import Lifecycle
 from berth.server.run import listen, serve
 from berth.server.settings import ServerSettings
+from berth.serving.models import Model, Models
 from berth.serving.request import Answer, Options, Piece
 
 STEP_SECONDS = 0.004
@@ -85,7 +86,7 @@ async def measure(path: str, streams: int, tokens: int) -> float:
     """Microseconds of CPU per token: all of this process, less what a step costs by itself."""
     service, lifecycle = SteppedService(), Lifecycle()
     settings = ServerSettings(port=0)
-    app = create_app(service, settings, lifecycle=lifecycle)
+    app = create_app(Models([Model(service)]), settings, lifecycle=lifecycle)
     listener: socket.socket = listen("127.0.0.1", 0)
 
     async def nothing() -> None: ...

@@ -175,12 +175,24 @@ class FakeService:
         check_text(text, "prompt", max_model_len=self.max_model_len, max_token_bytes=2)
         return [_BOS, *text.encode()]
 
-    async def prepare(self, options: Options) -> None:
-        """One engine has nothing to wait for."""
-
-    def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> FakeGeneration:
+    def check_open(self) -> None:
         if not self.state.ready:
             raise Unavailable("The model is still loading.", self.retry_after)
+
+    def start(self) -> None:
+        """It is what `state` says."""
+
+    async def settled(self) -> None:
+        """Nothing is waited for."""
+
+    async def failed(self) -> None:
+        await asyncio.Event().wait()
+
+    async def drain(self, grace: float) -> None:
+        """It has no engine."""
+
+    def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> FakeGeneration:
+        self.check_open()
         if self.refusal is not None:
             raise self.refusal
         check_prompt(prompt, _VOCABULARY)

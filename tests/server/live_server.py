@@ -17,6 +17,7 @@ from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
 from berth.server.run import _config, listen
 from berth.server.settings import ServerSettings
+from berth.serving.models import Model, Models
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -33,8 +34,10 @@ class LiveServer:
     def __init__(self, service: FakeService, settings: ServerSettings) -> None:
         self.service = service
         self.lifecycle = Lifecycle()
-        self.metrics = Metrics(service.model_id)
-        app = create_app(service, settings, lifecycle=self.lifecycle, metrics=self.metrics)
+        self.metrics = Metrics()
+        app = create_app(
+            Models([Model(service)]), settings, lifecycle=self.lifecycle, metrics=self.metrics
+        )
         self._listener = listen("127.0.0.1", settings.port)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

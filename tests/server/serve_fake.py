@@ -19,6 +19,7 @@ from berth.server.app import create_app
 from berth.server.lifecycle import Lifecycle
 from berth.server.run import run, serve
 from berth.server.settings import ServerSettings
+from berth.serving.models import Model, Models
 
 
 def _say(text: str) -> None:
@@ -48,7 +49,7 @@ def main(scenario: str, grace: float) -> int:
 
     settings = ServerSettings(port=0, grace_seconds=grace, allow_shutdown=True)
     lifecycle = Lifecycle()
-    app = create_app(service, settings, lifecycle=lifecycle)
+    app = create_app(Models([Model(service)]), settings, lifecycle=lifecycle)
     return run(
         serve(
             app,

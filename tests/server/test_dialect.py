@@ -25,6 +25,7 @@ from berth.server.generate import answers, open_stream, submit_all
 from berth.server.reply import encode, json_response
 from berth.server.settings import ServerSettings
 from berth.server.shared_paths import SharedPaths, SharedShape
+from berth.serving.models import Model, Models
 from berth.serving.request import Options, Piece
 
 
@@ -73,8 +74,9 @@ class _Plain(_Lines):
 def _answered(writer: type[_Lines]):  # type: ignore[no-untyped-def]
     async def answer(server: Server, request: Request, body: bytes) -> Response:
         call = decode(msgspec.json.Decoder(GenerateRequest), body)
-        prompts = [(server.service.encode(call.prompt), Options())]
-        generations = submit_all(server.service, prompts, context_of(request.scope).request_id)
+        service = await server.models.acquire(seconds=1)
+        prompts = [(service.encode(call.prompt), Options())]
+        generations = submit_all(service, prompts, context_of(request.scope).request_id)
         if call.stream:
             return await open_stream(server, request, generations, writer())
         (finished,) = await answers(server, request, generations)
@@ -125,7 +127,7 @@ def service() -> FakeService:
 
 @pytest.fixture
 def talk(service: FakeService) -> Iterator[AppClient]:
-    app = create_app(service, ServerSettings(), dialects=(*DIALECTS, NDJSON, RAW))
+    app = create_app(Models([Model(service)]), ServerSettings(), dialects=(*DIALECTS, NDJSON, RAW))
     with AppClient(service, app=app) as client:
         client.document.page["paths"].pop("/raw")  # its errors are text
         yield client
@@ -161,7 +163,7 @@ def test_an_error_is_written_by_the_dialect_of_the_route_not_of_the_prefix(
 def test_what_is_refused_before_the_route_runs_is_in_its_dialect_too() -> None:
     service = FakeService()
     settings = ServerSettings(api_keys=("k",))
-    app = create_app(service, settings, dialects=(*DIALECTS, NDJSON))
+    app = create_app(Models([Model(service)]), settings, dialects=(*DIALECTS, NDJSON))
     with AppClient(service, app=app) as client:
         assert set(client.post("/v1/lines", {"prompt": "x"}).json()) == {"fault"}
         assert set(client.post("/v1/completions", {"prompt": "x"}).json()) == {"error"}
@@ -244,7 +246,7 @@ def test_every_package_of_a_dialect_is_served() -> None:
 
 def test_a_dialect_can_be_left_out() -> None:
     service = FakeService()
-    app = create_app(service, ServerSettings(), dialects=(RAW,))
+    app = create_app(Models([Model(service)]), ServerSettings(), dialects=(RAW,))
     with AppClient(service, app=app) as client:
         client.document.page["paths"].clear()
         assert client.post("/raw", {"prompt": "x"}).status == 200

@@ -40,8 +40,8 @@ def _samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
 
 
 def test_what_a_service_reports_is_shown_under_vllms_names() -> None:
-    metrics = Metrics("pocket")
-    observer: Observer = metrics  # it fulfils serving's protocol
+    metrics = Metrics()
+    observer: Observer = metrics.of("pocket")  # it fulfils serving's protocol
     observer.request_started(7)
     stats = EngineStats(running=2, waiting=3, blocks_used=1, blocks_total=4, preemptions=1,
                         prefix_queries=10, prefix_hits=4)  # fmt: skip
@@ -71,18 +71,20 @@ def test_what_a_service_reports_is_shown_under_vllms_names() -> None:
 
 
 def test_counters_grow_by_what_the_engine_added() -> None:
-    metrics = Metrics("pocket")
-    metrics.step(EngineStats(preemptions=2), 1, [], [])
-    metrics.step(EngineStats(preemptions=5), 1, [], [])
+    metrics = Metrics()
+    model = metrics.of("pocket")
+    model.step(EngineStats(preemptions=2), 1, [], [])
+    model.step(EngineStats(preemptions=5), 1, [], [])
     assert _samples(metrics)[("vllm:num_preemptions_total",)] == 5
 
 
 def test_deaths_and_restarts_of_the_engine_are_counted() -> None:
-    metrics = Metrics("pocket")
-    metrics.engine_ready(READY)
-    metrics.engine_died("signal 9")
+    metrics = Metrics()
+    model = metrics.of("pocket")
+    model.engine_ready(READY)
+    model.engine_died("signal 9")
     assert _samples(metrics)[("berth_engine_restarts_total",)] == 0
-    metrics.engine_ready(READY)
+    model.engine_ready(READY)
     shown = _samples(metrics)
     assert shown[("berth_engine_deaths_total",)] == 1
     assert shown[("berth_engine_restarts_total",)] == 1
@@ -150,10 +152,11 @@ BOARDS: dict[str, set[str]] = {
 
 
 def test_every_query_of_vllms_boards_finds_its_series() -> None:
-    metrics = Metrics("pocket")
-    metrics.engine_ready(READY)
-    metrics.step(EngineStats(running=1, tokens_in_step=9), 1, [0.1], [0.02])
-    metrics.request_finished(_record("stop"))
+    metrics = Metrics()
+    model = metrics.of("pocket")
+    model.engine_ready(READY)
+    model.step(EngineStats(running=1, tokens_in_step=9), 1, [0.1], [0.02])
+    model.request_finished(_record("stop"))
     metrics.http_request("/v1/completions", "POST", 503, 0.2)
     labels: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.exposition().decode()):
@@ -165,8 +168,9 @@ def test_every_query_of_vllms_boards_finds_its_series() -> None:
 
 
 def test_the_times_of_a_request_are_its_parts() -> None:
-    metrics = Metrics("pocket")
-    metrics.request_finished(_record("stop"))
+    metrics = Metrics()
+    model = metrics.of("pocket")
+    model.request_finished(_record("stop"))
     shown = _samples(metrics)
     assert shown[("vllm:request_queue_time_seconds_sum",)] == 0.2
     assert shown[("vllm:request_prefill_time_seconds_sum",)] == 0.5 - 0.2
@@ -178,38 +182,40 @@ def test_the_times_of_a_request_are_its_parts() -> None:
 
 
 def test_an_engine_that_answers_is_awake_and_a_dead_one_is_not() -> None:
-    metrics = Metrics("pocket")
+    metrics = Metrics()
+    model = metrics.of("pocket")
     key = ("vllm:engine_sleep_state", "awake")
     assert _samples(metrics)[key] == 0
-    metrics.engine_ready(READY)
+    model.engine_ready(READY)
     assert _samples(metrics)[key] == 1
-    metrics.engine_died("signal 9")
+    model.engine_died("signal 9")
     assert _samples(metrics)[key] == 0
 
 
 def test_prompt_tokens_are_parted_by_where_they_came_from() -> None:
-    metrics = Metrics("pocket")
-    metrics.request_started(10)
-    metrics.step(EngineStats(prefix_queries=10, prefix_hits=4), 1, [], [])
+    metrics = Metrics()
+    model = metrics.of("pocket")
+    model.request_started(10)
+    model.step(EngineStats(prefix_queries=10, prefix_hits=4), 1, [], [])
     shown = _samples(metrics)
     assert shown[("vllm:prompt_tokens_by_source_total", "local_compute")] == 6
     assert shown[("vllm:prompt_tokens_by_source_total", "local_cache_hit")] == 4
     assert shown[("vllm:prompt_tokens_by_source_total", "external_kv_transfer")] == 0
-    metrics.request_started(5)  # it waits: what it shares is not known yet
-    metrics.step(EngineStats(waiting=1, prefix_queries=10, prefix_hits=4), 0, [], [])
+    model.request_started(5)  # it waits: what it shares is not known yet
+    model.step(EngineStats(waiting=1, prefix_queries=10, prefix_hits=4), 0, [], [])
     shown = _samples(metrics)
     assert shown[("vllm:num_requests_waiting_by_reason", "capacity")] == 1
     assert shown[("vllm:num_requests_waiting_by_reason", "deferred")] == 0
-    metrics.step(EngineStats(prefix_queries=15, prefix_hits=8), 0, [], [])
+    model.step(EngineStats(prefix_queries=15, prefix_hits=8), 0, [], [])
     shown = _samples(metrics)
     assert shown[("vllm:prompt_tokens_by_source_total", "local_cache_hit")] == 8
     # Counters do not go back: the four that were taken for computed are made up for later.
     assert shown[("vllm:prompt_tokens_by_source_total", "local_compute")] == 11
-    metrics.request_started(10)
+    model.request_started(10)
     assert _samples(metrics)[("vllm:prompt_tokens_by_source_total", "local_compute")] == 17
 
 
 def test_a_server_fault_is_counted_as_the_boards_ask_for_it() -> None:
-    metrics = Metrics("pocket")
+    metrics = Metrics()
     metrics.http_request("/v1/completions", "POST", 503, 0.2)
     assert _samples(metrics)[("http_requests_total", "/v1/completions", "POST", "5xx")] == 1

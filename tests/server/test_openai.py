@@ -23,8 +23,7 @@ def _error(reply: Any) -> dict[str, Any]:
 
 
 def test_models_lists_the_model_and_its_aliases(service: FakeService) -> None:
-    settings = ServerSettings(model_aliases=("org/name",))
-    with AppClient(service, settings) as client:
+    with AppClient(service, aliases=("org/name",)) as client:
         page = client.get("/v1/models/").json()
         one = client.get("/v1/models/org/name").json()
         missing = client.get("/v1/models/org/other")

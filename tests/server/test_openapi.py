@@ -78,8 +78,8 @@ def test_the_page_and_the_docs_are_served(client: AppClient, service: FakeServic
 
 
 def test_a_served_page_states_what_its_own_model_and_settings_allow() -> None:
-    settings = ServerSettings(max_choices=4, max_prompts_per_call=9, model_aliases=("gpt",))
-    with AppClient(FakeService(), settings) as client:
+    settings = ServerSettings(max_choices=4, max_prompts_per_call=9)
+    with AppClient(FakeService(), settings, aliases=("gpt",)) as client:
         schemas = client.get("/openapi.json").json()["components"]["schemas"]
     fields = schemas["CompletionRequest"]["properties"]
     assert fields["n"]["anyOf"][0]["maximum"] == 4

@@ -17,8 +17,9 @@ from live_server import wait_until
 
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
-from berth.server.run import CannotListen, listen, serve_model
+from berth.server.run import CannotListen, listen, serve_models
 from berth.server.settings import ServerSettings
+from berth.serving.models import Model, Models
 from berth.serving.service import Health
 
 SCRIPT = Path(__file__).parent / "serve_fake.py"
@@ -149,7 +150,7 @@ def test_a_model_that_fails_for_good_ends_the_server_with_1() -> None:
 
     service = Doomed()
     settings = ServerSettings(port=0)
-    assert asyncio.run(serve_model(service, settings, Metrics("pocket"))) == 1
+    assert asyncio.run(serve_models(Models([Model(service)]), settings, Metrics())) == 1
     assert service.drained_for == 0
 
 

@@ -19,10 +19,11 @@ from tiny_model import meta_folder
 
 from berth.protocol.config import EngineConfig
 from berth.server.metrics import Metrics
-from berth.server.run import serve_model
+from berth.server.run import serve_models
 from berth.server.settings import ServerSettings
 from berth.serving.launch import LaunchConfig
 from berth.serving.model_service import ModelService
+from berth.serving.models import Model, Models
 from berth.serving.open_model import open_model
 
 PARIS = [{"role": "user", "content": "I am going to Paris, what should I see?"}]
@@ -45,12 +46,12 @@ def _with_server(
     )
 
     async def main() -> int:
-        metrics = Metrics("tiny")
-        service = ModelService(config, metrics)
+        metrics = Metrics()
+        models = Models([Model(ModelService(config, metrics.of("tiny")))])
         listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         server = asyncio.create_task(
-            serve_model(
-                service,
+            serve_models(
+                models,
                 ServerSettings(port=0, grace_seconds=5, allow_shutdown=True),
                 metrics,
                 lambda _, port: listening.set_result(port),

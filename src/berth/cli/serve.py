@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -36,13 +36,14 @@ from berth.protocol.engines import ENGINES, GENERATING, EngineKind
 from berth.server.auth import bind_host, parse_api_keys
 from berth.server.logs import configure_logging
 from berth.server.metrics import Metrics
-from berth.server.run import CannotListen, run, serve_model
+from berth.server.run import CannotListen, run, serve_models
 from berth.server.settings import ServerSettings
 from berth.server.worker_node import serve_worker
 from berth.serving.launch import LaunchConfig
 from berth.serving.model_service import ModelService
+from berth.serving.models import Model, Models
+from berth.serving.observer import Observer, RequestsOnly
 from berth.serving.open_model import ServingConfig, open_model
-from berth.serving.two_engines import TwoEngines
 from berth.tokenizer.base import TokenizerError
 
 _log = logging.getLogger("berth.serving")
@@ -260,7 +261,7 @@ def serve(model: str | None, **options: Any) -> None:
     ) as error:  # fmt: skip
         raise click.UsageError(str(error)) from error
     try:
-        sys.exit(run(_serve(serving, settings)))
+        sys.exit(run(_serve(serving, options["alias"], settings)))
     except CannotListen as error:
         raise click.ClickException(str(error)) from error
 
@@ -291,7 +292,6 @@ def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, 
         cors_origins=options["cors_origin"],
         allowed_hosts=options["allowed_host"],
         forwarded_allow=options["forwarded_allow"],
-        model_aliases=options["alias"],
         log_format=options["log_format"],
     )
     kind = _engine_kind(found.path, options)
@@ -388,24 +388,24 @@ def _endpoint(text: str | None) -> tuple[str | None, int | None]:
     return host, int(port)
 
 
-async def _serve(serving: ServingConfig, settings: ServerSettings) -> int:
+async def _serve(serving: ServingConfig, aliases: Sequence[str], settings: ServerSettings) -> int:
     if serving.launch.node_rank > 0:
         return await serve_worker(serving, settings)
-    metrics = Metrics(serving.model_id)
-    service = _service(serving, metrics)
+    metrics = Metrics()
+    models = Models([_model(serving, metrics.of(serving.model_id))], aliases)
     shown: list[asyncio.Task[None]] = []
 
     def listening(host: str, port: int) -> None:
-        shown.append(asyncio.create_task(_show_loading(service, host, port)))
+        shown.append(asyncio.create_task(_show_loading(models, host, port)))
 
     try:
-        return await serve_model(service, settings, metrics, listening)
+        return await serve_models(models, settings, metrics, listening)
     finally:
         for task in shown:
             task.cancel()
 
 
-def _service(serving: ServingConfig, metrics: Metrics) -> ModelService | TwoEngines:
+def _model(serving: ServingConfig, observer: Observer) -> Model:
     """The model on its engine, with generate behind it where that can read the folder too."""
     engine = serving.engine
     if (
@@ -414,25 +414,29 @@ def _service(serving: ServingConfig, metrics: Metrics) -> ModelService | TwoEngi
         or folder_layout(Path(engine.model)) not in ENGINES[GENERATING].layouts
         or importlib.util.find_spec("transformers") is None
     ):
-        return ModelService(serving, metrics)
+        return Model(ModelService(serving, observer))
     second = msgspec.structs.replace(engine, engine=GENERATING, degree=1)
-    return TwoEngines(serving, dataclasses.replace(serving, engine=second), metrics)
+    generating = dataclasses.replace(serving, engine=second)
+    return Model(
+        ModelService(serving, observer),
+        generating=lambda: ModelService(generating, RequestsOnly(observer)),
+    )
 
 
-async def _show_loading(service: ModelService | TwoEngines, host: str, port: int) -> None:
+async def _show_loading(models: Models, host: str, port: int) -> None:
     """A progress bar while weights load, where a person watches; then where to ask."""
     columns = TextColumn("loading {task.description}"), BarColumn(), TaskProgressColumn()
     watched = sys.stderr.isatty()
     with Progress(
         *columns, TimeElapsedColumn(), transient=True, disable=not watched, console=_STDERR
     ) as progress:
-        task = progress.add_task(service.model_id, total=1.0)
-        while not service.health().ready:
-            progress.update(task, completed=service.health().load_fraction or 0.0)
+        task = progress.add_task(models.default.name, total=1.0)
+        while not models.health().ready:
+            progress.update(task, completed=models.health().load_fraction or 0.0)
             await asyncio.sleep(0.1)
     where = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host
     url = f"http://{where}:{port}"
-    click.echo(f"{service.model_id} answers at {url}", err=True)
+    click.echo(f"{models.default.name} answers at {url}", err=True)
     if watched:
         berth = Path(sys.argv[0]).name if shutil.which("berth") else sys.argv[0]
         click.echo(

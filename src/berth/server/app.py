@@ -25,7 +25,8 @@ from berth.server.routes import Routes
 from berth.server.schema import Limits
 from berth.server.settings import ServerSettings
 from berth.server.shared_paths import SharedPaths
-from berth.serving.service import Health, Service
+from berth.serving.models import Models
+from berth.serving.service import Health
 
 _DESCRIPTION = (
     "One open-weight language model, in OpenAI's dialect (/v1) and in that of KAITO's Llama-2 "
@@ -34,35 +35,35 @@ _DESCRIPTION = (
 
 
 def create_app(
-    service: Service,
+    models: Models,
     settings: ServerSettings,
     *,
     lifecycle: Lifecycle | None = None,
     metrics: Metrics | None = None,
     dialects: Sequence[Dialect] = DIALECTS,
 ) -> FastAPI:
-    """The HTTP server of one model.
+    """The HTTP server of these models.
 
-    The app answers as soon as it listens, whatever state the service is in. It neither starts
-    nor stops the service; `run.serve` does.
+    The app answers as soon as it listens, whatever state they are in. It neither starts
+    nor stops them; `run.serve` does.
 
     Args:
         lifecycle: the drain that the runner shares with the app.
-        metrics: the observer that the service reports to.
+        metrics: made the observers that the services report to.
         dialects: in which it may be talked to.
     """
     server = Server(
-        service,
+        models,
         settings,
         lifecycle or Lifecycle(),
-        metrics or Metrics(service.model_id),
+        metrics or Metrics(),
         BodyBudget(settings.max_bodies_bytes),
     )
     app = _bare_app()
     routes = Routes(app, SharedPaths(), dialects)
 
     def current() -> Health:
-        return health.drained(service.health(), server.lifecycle.draining)
+        return health.drained(models.health(), server.lifecycle.draining)
 
     for dialect in dialects:
         dialect.mount(routes.within(dialect), server)
@@ -70,7 +71,7 @@ def create_app(
     probes = routes.within(PLAIN)
     health.mount(probes, current)
     health.mount_metrics(probes, server.metrics)
-    health.mount_fit(probes, server.metrics)
+    health.mount_fit(probes, server.metrics.of(models.default.name))
     pages.mount(app, server)
     openapi_page.install(app, routes, lambda: _limits(server))
     _explain_unrouted(app)
@@ -90,7 +91,8 @@ def create_worker_app(current: Callable[[], Health]) -> FastAPI:
 
 def _limits(server: Server) -> Limits:
     """What the document states. It is open, so behind keys it tells nothing of the model."""
-    settings, service = server.settings, server.service
+    settings, model = server.settings, server.models.default
+    service = model.service
     limits = Limits(choices=settings.max_choices, prompts=settings.max_prompts_per_call)
     if settings.api_keys or not service.max_model_len:
         return limits
@@ -99,8 +101,8 @@ def _limits(server: Server) -> Limits:
         context=service.max_model_len,
         vocabulary=service.vocab_size,
         roles=service.template_roles,
-        generate=service.generates,
-        names=(service.model_id, *settings.model_aliases),
+        generate=model.generates,
+        names=server.models.names,
     )
 
 

@@ -54,7 +54,7 @@ async def read_body(server: Server, scope: Scope, receive: Receive) -> bytes:
         ClientGone: the client hung up before it was complete.
     """
     settings = server.settings
-    limits = limits_of(settings.max_body_bytes, server.service.max_model_len)
+    limits = limits_of(settings.max_body_bytes, server.models.max_model_len)
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value[:20]) > limits.bytes:
             raise _too_large(limits)

@@ -13,7 +13,7 @@ from berth.server.body_limits import BodyBudget
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
 from berth.server.settings import ServerSettings
-from berth.serving.service import Service
+from berth.serving.models import Models
 
 # What we take over from a client's x-request-id; anything else might forge log lines.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -24,7 +24,7 @@ _SCOPE_KEY = "berth"
 class Server:
     """The parts of one running app."""
 
-    service: Service
+    models: Models
     settings: ServerSettings
     lifecycle: Lifecycle
     metrics: Metrics
@@ -33,7 +33,7 @@ class Server:
     @property
     def ready(self) -> bool:
         """Whether a new call would be taken and served."""
-        return not self.lifecycle.draining and self.service.health().ready
+        return not self.lifecycle.draining and self.models.health().ready
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
-from berth.server.metrics import FitReport, Metrics, package_version
+from berth.server.metrics import Metrics, package_version
+from berth.server.model_metrics import FitReport, ModelMetrics
 from berth.server.reply import json_response
 from berth.server.routes import Mount
 from berth.serving.service import Health
@@ -125,12 +126,12 @@ class NotMeasured(msgspec.Struct, frozen=True):
     detail: str
 
 
-def mount_fit(mount: Mount, metrics: Metrics) -> None:
+def mount_fit(mount: Mount, model: ModelMetrics) -> None:
     """Add GET /v1/berth/fit."""
 
     async def fit() -> Response:
         """The engine's memory as it was reckoned at start, and as it is measured."""
-        report = metrics.fit()
+        report = model.fit()
         if report is None:
             missing = NotMeasured("The engine is not ready yet.")
             return json_response(missing, 503, {"retry-after": "1"})

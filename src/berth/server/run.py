@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, Protocol
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -26,7 +26,7 @@ from berth.server.connection import GuardedConnection
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
 from berth.server.settings import ServerSettings
-from berth.serving.service import Service
+from berth.serving.models import Models
 
 log = logging.getLogger("berth.server")
 
@@ -47,22 +47,6 @@ class CannotListen(Exception):
 
 class ModelFailed(Exception):
     """The model cannot run, and nobody tries any more."""
-
-
-class StartableService(Service, Protocol):
-    """A service with a life, as `ModelService` has it."""
-
-    def start(self) -> None:
-        """Begin to load; returns at once."""
-        ...
-
-    async def failed(self) -> None:
-        """Return when the model cannot run, and nobody tries any more."""
-        ...
-
-    async def drain(self, grace: float) -> None:
-        """Refuse new requests, give running ones `grace` seconds, and end the engine."""
-        ...
 
 
 class _Uvicorn(uvicorn.Server):
@@ -157,35 +141,36 @@ async def serve(
     return 1 if failed else 0
 
 
-async def serve_model(
-    service: StartableService,
+async def serve_models(
+    models: Models,
     settings: ServerSettings,
     metrics: Metrics,
     on_listening: Callable[[str, int], None] | None = None,
 ) -> int:
-    """Serve one model from its start to its end; the process's exit code.
+    """Serve models from their start to their end; the process's exit code.
 
     A model that fails for good ends the server with 1: whoever runs it (Kubernetes, a person) then
-    sees it, which an endless 503 would hide. `metrics` is the observer that the service was given.
+    sees it, which an endless 503 would hide. `metrics` made the observers that the models'
+    services report to.
 
     Raises: as `serve`.
     """
     lifecycle = Lifecycle()
-    app = create_app(service, settings, lifecycle=lifecycle, metrics=metrics)
+    app = create_app(models, settings, lifecycle=lifecycle, metrics=metrics)
 
     async def start() -> None:
-        service.start()
-        await service.failed()
+        models.start()
+        await models.failed()
         raise ModelFailed
 
     async def stop() -> None:
-        await service.drain(0)  # the calls had their grace period before
+        await models.drain(0)  # the calls had their grace period before
 
     return await serve(app, settings, lifecycle, start=start, stop=stop, on_listening=on_listening)
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run `serve` or `serve_model` on uvloop, in a process's main thread; the exit code."""
+    """Run `serve` or `serve_models` on uvloop, in a process's main thread; the exit code."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 

@@ -41,8 +41,6 @@ class ServerSettings:
     allowed_hosts: tuple[str, ...] = ()
     # Addresses or networks of proxies whose X-Forwarded-Host and -Prefix are believed; "*": all.
     forwarded_allow: tuple[str, ...] = ()
-    # Further names for the model, beside the service's own `model_id`.
-    model_aliases: tuple[str, ...] = ()
     log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:

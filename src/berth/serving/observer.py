@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from berth.protocol.messages import EngineStats, Ready
 from berth.serving.request import FinishReason
 
@@ -60,3 +62,54 @@ class NullObserver:
     ) -> None: ...
     def engine_ready(self, ready: Ready) -> None: ...
     def engine_died(self, reason: str) -> None: ...
+
+
+class RequestsOnly:
+    """Passes on what becomes of requests; the gauges of engines stay another service's."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def request_started(self, prompt_tokens: int) -> None:
+        self._observer.request_started(prompt_tokens)
+
+    def request_finished(self, record: RequestRecord) -> None:
+        self._observer.request_finished(record)
+
+    def step(
+        self, stats: EngineStats, tokens: int, first_tokens: Sequence[float], gaps: Sequence[float]
+    ) -> None:
+        """This engine's own state is not shown."""
+
+    def engine_ready(self, ready: Ready) -> None:
+        """It is no restart of the other one."""
+
+    def engine_died(self, reason: str) -> None:
+        self._observer.engine_died(reason)
+
+
+class Lives:
+    """Counters over all engines that served a model, so that they never go back."""
+
+    def __init__(self) -> None:
+        self._last = EngineStats()  # of the present engine
+        self._past = EngineStats()  # of those that are gone, all together
+
+    def step(self, stats: EngineStats) -> EngineStats:
+        """The present engine's figures, with the counters of all."""
+        self._last = stats
+        if self._past.preemptions or self._past.prefix_queries:
+            return self._total()
+        return stats
+
+    def engine_lost(self) -> None:
+        """The present engine's counters are past."""
+        self._past, self._last = self._total(), EngineStats()
+
+    def _total(self) -> EngineStats:
+        return msgspec.structs.replace(
+            self._last,
+            preemptions=self._last.preemptions + self._past.preemptions,
+            prefix_queries=self._last.prefix_queries + self._past.prefix_queries,
+            prefix_hits=self._last.prefix_hits + self._past.prefix_hits,
+        )

@@ -86,7 +86,7 @@ class Service(Protocol):
 
     @property
     def generates(self) -> bool:
-        """Whether requests with GenerateParams are served; `prepare` waits for what they need."""
+        """Whether requests with GenerateParams are served."""
         ...
 
     @property
@@ -98,13 +98,30 @@ class Service(Protocol):
         """Token ids of a plain prompt, beginning-of-sequence included. Raises InvalidRequest."""
         ...
 
-    async def prepare(self, options: Options) -> None:
-        """Wait for what a request with these options needs beside the running engine, if anything.
-
-        Raises Unavailable, TimedOut or EngineFailed.
-        """
+    def check_open(self) -> None:
+        """Raises Unavailable while no engine is there, nor one to come, or none is admitted."""
         ...
 
     def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> Generation:
         """Validate, admit and start. Raises InvalidRequest, Overloaded or Unavailable."""
+        ...
+
+
+class StartableService(Service, Protocol):
+    """A service with a life, as `ModelService` has it."""
+
+    def start(self) -> None:
+        """Begin to load; returns at once."""
+        ...
+
+    async def settled(self) -> None:
+        """Return when an engine has answered, or cannot run, or the service is ending."""
+        ...
+
+    async def failed(self) -> None:
+        """Return when the model cannot run and is not started again."""
+        ...
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new requests, give running ones `grace` seconds, and end the engine."""
         ...

@@ -49,8 +49,8 @@ def home(server: Server) -> Response:
     secret = bool(server.settings.api_keys)
     title, state = "Berth", "A language model's server. It asks for a key."
     if not secret:
-        title = f"Berth serves {server.service.model_id}"
-        state = "It answers." if server.ready else server.service.health().detail
+        title = f"Berth serves {server.models.default.name}"
+        state = "It answers." if server.ready else server.models.health().detail
     key = '\n  -H "Authorization: Bearer $BERTH_API_KEY" \\'
     return _page(
         "home.html",

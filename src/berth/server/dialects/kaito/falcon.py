@@ -184,6 +184,12 @@ def options_of(request: FalconRequest, *, prompt_tokens: int, timeout: float) ->
     return [replace(options, seed=_wrapped(r.seed + n)) for n in range(copies)]
 
 
+def needs_generate(request: FalconRequest) -> bool:
+    """Whether only Hugging Face's generate computes what this request asks for."""
+    r: Any = request
+    return bool(_generate_params(r, sampled=bool(r.do_sample and r.temperature)).asked_for)
+
+
 def _generate_params(r: Any, *, sampled: bool) -> GenerateParams:
     """What of it only generate does; a parameter that has no effect is left at its default."""
     beams = r.num_beams > 1

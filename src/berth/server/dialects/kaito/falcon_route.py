@@ -45,15 +45,16 @@ async def _submit(server: Server, request: Request, call: falcon.FalconRequest) 
             ("num_return_sequences",),
         )
     try:
-        ids = await offload.encode(server.service, call.prompt)
+        seconds = server.settings.request_timeout_seconds
+        generate = falcon.needs_generate(call)
+        service = await server.models.acquire(generate=generate, seconds=seconds)
+        ids = await offload.encode(service, call.prompt)
         options = falcon.options_of(
             call,
             prompt_tokens=len(ids),
-            timeout=server.settings.request_timeout_seconds,
+            timeout=seconds,
         )
-        await server.service.prepare(options[0])
-        return submit_all(
-            server.service, [(ids, each) for each in options], context_of(request.scope).request_id
-        )
+        wanted = [(ids, each) for each in options]
+        return submit_all(service, wanted, context_of(request.scope).request_id)
     except InvalidRequest as error:
         raise falcon.refusal(error) from None

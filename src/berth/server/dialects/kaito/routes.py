@@ -30,7 +30,7 @@ from berth.serving import offload
 from berth.serving.chat_template import UNSAFE_ERROR
 from berth.serving.errors import InvalidRequest, UnsafePrompt
 from berth.serving.request import Options
-from berth.serving.service import Generation
+from berth.serving.service import Generation, Service
 
 _RUNNING = ["Server is running", 200]  # a tuple returned by mistake, which clients now expect
 
@@ -119,8 +119,9 @@ async def _generate(server: Server, request: Request, body: bytes) -> Response:
         timeout=server.settings.request_timeout_seconds,
         continues_prompt=True,
     )
-    encoded = await offload.encode_all(server.service, call.prompts)
-    generations = _submit(server, request, [(ids, options) for ids in encoded])
+    service = await _acquire(server)
+    encoded = await offload.encode_all(service, call.prompts)
+    generations = _submit(service, request, [(ids, options) for ids in encoded])
     if call.stream:
         events = render.Events("response", list(range(len(generations))))
         return await open_stream(server, request, generations, events, noted_raw(ignored))
@@ -137,16 +138,17 @@ async def _chat(server: Server, request: Request, body: bytes) -> Response:
         call.input_data.parameters,
         timeout=server.settings.request_timeout_seconds,
     )
+    service = await _acquire(server)
     safe: list[int] = []
     rendered: list[list[int]] = []
     for index, dialog in enumerate(dialogs):
-        prompt = await _rendered(server, dialog, index)
+        prompt = await _rendered(service, dialog, index)
         await asyncio.sleep(0)  # small dialogs are rendered here: the others' turn
         if prompt is not None:
             safe.append(index)
             rendered.append(prompt)
     unsafe = sorted(set(range(len(dialogs))) - set(safe))
-    generations = _submit(server, request, [(ids, options) for ids in rendered])
+    generations = _submit(service, request, [(ids, options) for ids in rendered])
     if call.stream and generations:
         events = render.Events("content", safe, render.unsafe_events(unsafe))
         return await open_stream(server, request, generations, events, noted_raw(ignored))
@@ -161,11 +163,11 @@ async def _chat(server: Server, request: Request, body: bytes) -> Response:
 
 
 async def _rendered(
-    server: Server, dialog: list[parse.DialogMessage], index: int
+    service: Service, dialog: list[parse.DialogMessage], index: int
 ) -> list[int] | None:
     """The dialog's prompt; None where a message holds the template's own tags."""
     try:
-        return await offload.render_chat(server.service, parse.messages_of(dialog, index))
+        return await offload.render_chat(service, parse.messages_of(dialog, index))
     except UnsafePrompt:
         return None
 
@@ -176,10 +178,15 @@ def _check_count(server: Server, count: int, field: str) -> None:
         raise InvalidRequest(f"{field} holds {count} entries; one call may bring {limit}", field)
 
 
+async def _acquire(server: Server) -> Service:
+    """These requests name no model: the first one's."""
+    return await server.models.acquire(seconds=server.settings.request_timeout_seconds)
+
+
 def _submit(
-    server: Server, request: Request, prompts: list[tuple[list[int], Options]]
+    service: Service, request: Request, prompts: list[tuple[list[int], Options]]
 ) -> list[Generation]:
     try:
-        return submit_all(server.service, prompts, context_of(request.scope).request_id)
+        return submit_all(service, prompts, context_of(request.scope).request_id)
     except InvalidRequest as error:
         raise renamed(error, {"max_tokens": "max_gen_len"}) from None

@@ -21,7 +21,7 @@ from berth.server.dialects.openai.bodies import (
 )
 from berth.server.dialects.openai.fields import REFUSED, REFUSED_IN_CHATS, leftover
 from berth.serving.chat_template import RESERVED_VARIABLES, ChatPrompt
-from berth.serving.errors import InvalidRequest, ModelNotFound
+from berth.serving.errors import InvalidRequest
 from berth.serving.request import ChatOptions, Message, Options
 
 _MAX_SHOWN = 128  # characters of a client's text that an error repeats
@@ -56,15 +56,6 @@ def read_chat(body: bytes) -> tuple[ChatCompletionRequest, list[str]]:
 def read_completion(body: bytes) -> tuple[CompletionRequest, list[str]]:
     """The request, and the names of what in it means nothing here. Raises Malformed."""
     return decode(completion_request, body), leftover(body, CompletionRequest, REFUSED)
-
-
-def model_of(asked: str | None, served: tuple[str, ...]) -> str:
-    """The name to answer under: the one that was asked for, if it is one of ours."""
-    if not asked:
-        return served[0]
-    if asked not in served:
-        raise ModelNotFound(f"The model `{asked[:_MAX_SHOWN]}` does not exist")
-    return asked
 
 
 def check_counts(request: ChatCompletionRequest, max_model_len: int) -> None:

@@ -28,7 +28,7 @@ from berth.server.routes import Mount
 from berth.serving import offload
 from berth.serving.errors import InvalidRequest
 from berth.serving.request import Answer, Options
-from berth.serving.service import Generation
+from berth.serving.service import Generation, Service
 
 T = TypeVar("T", bound=Sampling)
 
@@ -38,12 +38,12 @@ def mount(mount: Mount, server: Server, prefix: str = "/v1") -> None:
 
     async def list_models() -> Response:
         """The names of the served model."""
-        models = [_model(server, name) for name in _names(server)]
+        models = [_model(server, name) for name in server.models.names]
         return json_response(render.ModelList(data=models))
 
     async def get_model(model_id: str) -> Response:
         """One name of the served model; ids may hold slashes."""
-        return json_response(_model(server, parse.model_of(model_id, _names(server))))
+        return json_response(_model(server, model_id))
 
     async def chat_completions(request: Request) -> Response:
         """Answer a conversation."""
@@ -93,6 +93,7 @@ class _Asked:
     """A call that has been read: what to generate, and what the answer says beside it."""
 
     call: Sampling
+    service: Service
     ignored: list[str]
     model: str
     prompts: Sequence[Sequence[int]]
@@ -103,37 +104,41 @@ class _Asked:
 
 
 async def _chat(server: Server, request: Request) -> Response:
-    settings, service = server.settings, server.service
+    settings, models = server.settings, server.models
     call, ignored = await _read(server, request, parse.read_chat)
-    parse.check_counts(call, service.max_model_len)
-    model = parse.model_of(call.model, _names(server))
+    model = models.get(call.model)
+    parse.check_counts(call, model.service.max_model_len)
     options = parse.chat_options(call, settings.request_timeout_seconds)
     n = parse.choices_of(call, 1, settings.max_choices, settings.max_prompts_per_call)
     written = parse.template_options(call)
+    service = await models.acquire(call.model, seconds=settings.request_timeout_seconds)
     ignored += sorted(written.variables.keys() - service.template_variables)
     prompt = await offload.render_chat(service, parse.messages_of(call), written)
     prompt = parse.truncated(prompt, call.truncate_prompt_tokens, service.max_model_len)
     asked = _Asked(
-        call=call, ignored=ignored, model=model, prompts=[prompt], options=options, n=n,
+        call=call, service=service, ignored=ignored, model=call.model or model.name,
+        prompts=[prompt], options=options, n=n,
         logprobs=bool(call.logprobs), names=_chat_names(call),
     )  # fmt: skip
     return await _generated(server, request, asked, _CHAT)
 
 
 async def _complete(server: Server, request: Request) -> Response:
-    settings, service = server.settings, server.service
+    settings, models = server.settings, server.models
     call, ignored = await _read(server, request, parse.read_completion)
-    model = parse.model_of(call.model, _names(server))
+    model = models.get(call.model)
     options = parse.completion_options(call, settings.request_timeout_seconds)
     given = parse.prompts_of(call)
     n = parse.choices_of(call, len(given), settings.max_choices, settings.max_prompts_per_call)
     keep = call.truncate_prompt_tokens
+    service = await models.acquire(call.model, seconds=settings.request_timeout_seconds)
     prompts = [
         parse.truncated(prompt, keep, service.max_model_len)
         for prompt in await offload.encode_all(service, given)
     ]
     asked = _Asked(
-        call=call, ignored=ignored, model=model, prompts=prompts, options=options, n=n,
+        call=call, service=service, ignored=ignored, model=call.model or model.name,
+        prompts=prompts, options=options, n=n,
         logprobs=call.logprobs is not None, names={"messages": "prompt"},
     )  # fmt: skip
     return await _generated(server, request, asked, _COMPLETION)
@@ -150,7 +155,7 @@ async def _read(
 async def _generated(server: Server, request: Request, asked: _Asked, form: _Form) -> Response:
     """Generate, and answer as a stream or at once."""
     context = context_of(request.scope)
-    generations = _submit(server, context, asked)
+    generations = _submit(context, asked)
     head = {
         "id": f"{form.prefix}-{context.request_id}",
         "object": form.chunk_object if asked.call.stream else form.object,
@@ -176,7 +181,7 @@ async def _generated(server: Server, request: Request, asked: _Asked, form: _For
     return json_response(answer, headers=noted(asked.ignored))
 
 
-def _submit(server: Server, context: RequestContext, asked: _Asked) -> list[Generation]:
+def _submit(context: RequestContext, asked: _Asked) -> list[Generation]:
     """`n` generations of every prompt, those of the first prompt first."""
     wanted = [
         (prompt, parse.nth(asked.options, choice))
@@ -184,7 +189,7 @@ def _submit(server: Server, context: RequestContext, asked: _Asked) -> list[Gene
         for choice in range(asked.n)
     ]
     try:
-        return submit_all(server.service, wanted, context.request_id)
+        return submit_all(asked.service, wanted, context.request_id)
     except InvalidRequest as error:
         raise renamed(error, asked.names) from None
 
@@ -207,12 +212,8 @@ def _usage_so_far(
     )
 
 
-def _names(server: Server) -> tuple[str, ...]:
-    return (server.service.model_id, *server.settings.model_aliases)
-
-
 def _model(server: Server, name: str) -> render.Model:
-    service = server.service
+    service = server.models.get(name).service
     return render.Model(
         id=name, created=service.created, max_model_len=service.max_model_len or None
     )

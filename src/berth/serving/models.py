@@ -1,0 +1,147 @@
+"""The models of one server, by name, and the engines that each of them may be answered with.
+
+A dialect asks for a service before it encodes anything: `await models.acquire(name)`. Which process
+answers, and whether one has to be started for it first, is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from berth.serving.errors import EngineFailed, ModelNotFound, TimedOut, Unavailable
+from berth.serving.service import Health, Service, StartableService
+
+log = logging.getLogger("berth.serving")
+
+_MOST_SHOWN = 128  # characters of a name that is not ours
+
+
+class Model:
+    """One model: its service, and how to make one for the parameters of generate, if that can be.
+
+    The second one takes the model's memory a second time. The first request that needs it starts
+    it, and then it is kept. Which of the two answered cannot be told from an answer.
+    """
+
+    def __init__(
+        self, service: StartableService, generating: Callable[[], StartableService] | None = None
+    ) -> None:
+        self.service = service
+        self._make_generating = generating
+        self._generating: StartableService | None = None
+        self._draining = False
+
+    @property
+    def name(self) -> str:
+        return self.service.model_id
+
+    @property
+    def generates(self) -> bool:
+        """Whether requests with GenerateParams are served, at once or after a start."""
+        return self._make_generating is not None or self.service.generates
+
+    async def acquire(self, *, generate: bool, seconds: float) -> Service:
+        """The service for one request, ready to be given prompts.
+
+        Args:
+            generate: the request has GenerateParams.
+            seconds: that the request may wait for an engine that has to be started.
+
+        Raises:
+            Unavailable: the model is being loaded or cannot run, or the server is shutting down.
+            TimedOut: an engine that had to be started did not answer in time.
+            EngineFailed: it cannot start.
+        """
+        self.service.check_open()
+        if not generate or self._make_generating is None:
+            return self.service
+        self._refuse_if_draining()
+        if self._generating is None:
+            log.info("a request needs generate: starting the transformers engine beside the native")
+            self._generating = self._make_generating()
+            self._generating.start()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._generating.settled()
+        except TimeoutError:
+            raise TimedOut(f"The engine for generate did not start within {seconds:g} s.") from None
+        if self._generating.health().state == "failed":
+            raise EngineFailed("The engine for generate's parameters cannot run.")
+        self._refuse_if_draining()
+        return self._generating
+
+    def _refuse_if_draining(self) -> None:
+        if self._draining:
+            raise Unavailable("The server is shutting down.", retry_after=5.0)
+
+    async def drain(self, grace: float) -> None:
+        """Admit nothing more, give running requests `grace` seconds, then stop every engine."""
+        self._draining = True
+        running = [self.service] if self._generating is None else [self.service, self._generating]
+        await asyncio.gather(*(service.drain(grace) for service in running))
+
+
+class Models:
+    """All models of a server. Made and used on one event loop."""
+
+    def __init__(self, models: Sequence[Model], aliases: Sequence[str] = ()) -> None:
+        """
+        Args:
+            models: at least one. The first answers requests that name none.
+            aliases: further names of the first one.
+        """
+        self._models = {model.name: model for model in models}
+        self._aliases = dict.fromkeys(aliases, models[0])
+        self.default = models[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that a request may give, the models' own before the aliases."""
+        return (*self._models, *self._aliases)
+
+    @property
+    def max_model_len(self) -> int:
+        """The longest context of all models, in tokens; 0 while none is known."""
+        return max(model.service.max_model_len for model in self._models.values())
+
+    def get(self, name: str | None = None) -> Model:
+        """The model of a name or an alias; the first one for none. Raises ModelNotFound."""
+        if not name:
+            return self.default
+        found = self._models.get(name) or self._aliases.get(name)
+        if found is None:
+            raise ModelNotFound(f"The model `{name[:_MOST_SHOWN]}` does not exist")
+        return found
+
+    async def acquire(
+        self, name: str | None = None, *, generate: bool = False, seconds: float
+    ) -> Service:
+        """The service that answers a request for `name`.
+
+        Raises: ModelNotFound, and what `Model.acquire` raises.
+        """
+        return await self.get(name).acquire(generate=generate, seconds=seconds)
+
+    def health(self) -> Health:
+        """The first model's: an engine that a request starts later is not waited for."""
+        return self.default.service.health()
+
+    def start(self) -> None:
+        """Start what is to run from the beginning; returns at once."""
+        for model in self._models.values():
+            model.service.start()
+
+    async def failed(self) -> None:
+        """Return when a model cannot run and is not started again."""
+        waiting = [asyncio.ensure_future(m.service.failed()) for m in self._models.values()]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new requests, give running ones `grace` seconds, and end all engines."""
+        await asyncio.gather(*(model.drain(grace) for model in self._models.values()))
