@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from berth.presets.catalogue import Preset, load_presets
+from berth.protocol.engines import ENGINES
 from berth.workspace.parse import find_preset
 
 _PART = re.compile(r"(<!-- made: catalogue -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -34,7 +35,7 @@ def sorted_out(presets: Mapping[str, Preset]) -> tuple[list[str], list[str], lis
         preset = find_preset(name, presets)
         if preset is None:
             lacking.append(name)
-        elif preset.engine in ("none", "llamacpp") or preset.config is None:
+        elif preset.engine not in ENGINES or preset.config is None:
             known.append(name)
         else:
             served.append(name)
