@@ -28,12 +28,14 @@ from berth.cli.ends import modules_of
 from berth.cli.refused import refuse
 from berth.cli.served_model import find_model, holds_files, same_model
 from berth.cli.sizes import Bytes
+from berth.cli.store_options import STORE_OPTIONS, place
 from berth.images.weight_files import WeightsMissing
 from berth.presets.catalogue import PresetError
 from berth.presets.source import PullError
 from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, Verify
 from berth.protocol.engines import ENGINES, GENERATING, EngineKind
 from berth.server.auth import bind_host, parse_api_keys
+from berth.server.keys import Keys
 from berth.server.logs import configure_logging
 from berth.server.metrics import Metrics
 from berth.server.run import CannotListen, run, serve_models
@@ -44,6 +46,8 @@ from berth.serving.model_service import ModelService
 from berth.serving.models import Model, Models
 from berth.serving.observer import Observer, RequestsOnly
 from berth.serving.open_model import ServingConfig, open_model
+from berth.store.errors import StoreError
+from berth.store.source import KeySource
 from berth.tokenizer.base import TokenizerError
 
 _log = logging.getLogger("berth.serving")
@@ -64,7 +68,7 @@ _HTTP = [
     click.option(
         "--host",
         envvar="BERTH_HOST",
-        help="Address to listen on.  [default: loopback; all with BERTH_API_KEY]",
+        help="Address to listen on.  [default: loopback; all with keys]",
     ),
     click.option(
         "--port",
@@ -235,7 +239,7 @@ _PARALLEL = [
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("model", required=False, envvar="BERTH_MODEL")
-@_options(_HTTP, _ENGINE, _RUNTIME, _PARALLEL)
+@_options(_HTTP, STORE_OPTIONS, _ENGINE, _RUNTIME, _PARALLEL)
 def serve(model: str | None, **options: Any) -> None:
     """Serve MODEL over HTTP: a preset of the catalogue, a folder of weights, or a hub id.
 
@@ -243,9 +247,9 @@ def serve(model: str | None, **options: Any) -> None:
     (consolidated.NN.pth, params.json, tokenizer.model) or Hugging Face's (*.safetensors,
     config.json, tokenizer.json).
 
-    With BERTH_API_KEY set (one key, or several separated by commas), every route but the probes
-    and the documentation asks for it. Without it the server listens on this machine only, unless
-    --host is given.
+    With BERTH_API_KEY set (one key, or several separated by commas), or with keys of `berth keys`
+    in the database, every route but the probes and the documentation asks for one. Without keys
+    the server listens on this machine only, unless --host is given.
 
     BERTH_MODEL, BERTH_WEIGHTS, BERTH_HOST, BERTH_PORT and BERTH_DEGREE stand for what is not given
     here; container images set them.
@@ -255,13 +259,14 @@ def serve(model: str | None, **options: Any) -> None:
     level = getattr(logging, options["log_level"].upper())
     configure_logging(cast(Literal["text", "json"], options["log_format"]), level)
     try:
-        serving, settings = _decide(model, options)
+        keys = _keys(options)
+        serving, settings = _decide(model, options, keys)
     except (
-        ConfigError, PresetError, PullError, TokenizerError, WeightsMissing, ValueError
+        ConfigError, PresetError, PullError, StoreError, TokenizerError, WeightsMissing, ValueError
     ) as error:  # fmt: skip
         raise click.UsageError(str(error)) from error
     try:
-        sys.exit(run(_serve(serving, options["alias"], settings)))
+        sys.exit(run(_serve(serving, options["alias"], settings, keys)))
     except CannotListen as error:
         raise click.ClickException(str(error)) from error
 
@@ -278,14 +283,22 @@ def _weights_are_meant(model: str | None, weights: str | None) -> bool:
     return model is None or holds
 
 
-def _decide(model: str | None, options: dict[str, Any]) -> tuple[ServingConfig, ServerSettings]:
+def _keys(options: dict[str, Any]) -> Keys:
+    """Who may call, as it is now. Raises ValueError or StoreError."""
+    own = parse_api_keys(os.environ.get("BERTH_API_KEY"))
+    keys = Keys(own, KeySource(place(options["state_dir"], options["database"])))
+    keys.load()
+    return keys
+
+
+def _decide(
+    model: str | None, options: dict[str, Any], keys: Keys
+) -> tuple[ServingConfig, ServerSettings]:
     """Everything the owner said, as two frozen objects. Raises what is wrong with it."""
     found = find_model(model, options["weights"])
-    keys = parse_api_keys(os.environ.get("BERTH_API_KEY"))
     settings = ServerSettings(
-        host=bind_host(options["host"], keys),
+        host=bind_host(options["host"], keys.asked),
         port=options["port"],
-        api_keys=keys,
         allow_shutdown=options["allow_shutdown"],
         grace_seconds=options["grace"],
         request_timeout_seconds=options["request_timeout"],
@@ -388,7 +401,9 @@ def _endpoint(text: str | None) -> tuple[str | None, int | None]:
     return host, int(port)
 
 
-async def _serve(serving: ServingConfig, aliases: Sequence[str], settings: ServerSettings) -> int:
+async def _serve(
+    serving: ServingConfig, aliases: Sequence[str], settings: ServerSettings, keys: Keys
+) -> int:
     if serving.launch.node_rank > 0:
         return await serve_worker(serving, settings)
     metrics = Metrics()
@@ -399,7 +414,7 @@ async def _serve(serving: ServingConfig, aliases: Sequence[str], settings: Serve
         shown.append(asyncio.create_task(_show_loading(models, host, port)))
 
     try:
-        return await serve_models(models, settings, metrics, listening)
+        return await serve_models(models, settings, metrics, listening, keys)
     finally:
         for task in shown:
             task.cancel()

@@ -19,6 +19,7 @@ from berth.server.dialect import PLAIN, Dialect, error_response
 from berth.server.dialects import DIALECTS
 from berth.server.errors import Malformed, NoSuchMethod, NoSuchRoute
 from berth.server.front import Front
+from berth.server.keys import Keys
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics, package_version
 from berth.server.routes import Routes
@@ -41,6 +42,7 @@ def create_app(
     lifecycle: Lifecycle | None = None,
     metrics: Metrics | None = None,
     dialects: Sequence[Dialect] = DIALECTS,
+    keys: Keys | None = None,
 ) -> FastAPI:
     """The HTTP server of these models.
 
@@ -51,6 +53,7 @@ def create_app(
         lifecycle: the drain that the runner shares with the app.
         metrics: made the observers that the services report to.
         dialects: in which it may be talked to.
+        keys: who may call; by default the settings' own keys.
     """
     server = Server(
         models,
@@ -58,6 +61,7 @@ def create_app(
         lifecycle or Lifecycle(),
         metrics or Metrics(),
         BodyBudget(settings.max_bodies_bytes),
+        keys or Keys(settings.api_keys),
     )
     app = _bare_app()
     routes = Routes(app, SharedPaths(), dialects)
@@ -76,7 +80,7 @@ def create_app(
     openapi_page.install(app, routes, lambda: _limits(server))
     _explain_unrouted(app)
     # The last one added is the outermost.
-    app.add_middleware(Authentication, settings=settings)
+    app.add_middleware(Authentication, settings=settings, keys=server.keys)
     app.add_middleware(Front, server=server, routes=routes)
     return app
 
@@ -94,7 +98,7 @@ def _limits(server: Server) -> Limits:
     settings, model = server.settings, server.models.default
     service = model.service
     limits = Limits(choices=settings.max_choices, prompts=settings.max_prompts_per_call)
-    if settings.api_keys or not service.max_model_len:
+    if server.keys.asked or not service.max_model_len:
         return limits
     return replace(
         limits,

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from starlette.types import Scope
 
 from berth.server.body_limits import BodyBudget
+from berth.server.callers import check_model
+from berth.server.keys import Keys
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
 from berth.server.settings import ServerSettings
 from berth.serving.models import Models
+from berth.serving.service import Service
 
 # What we take over from a client's x-request-id; anything else might forge log lines.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -29,6 +32,19 @@ class Server:
     lifecycle: Lifecycle
     metrics: Metrics
     bodies: BodyBudget
+    keys: Keys
+
+    async def acquire(
+        self, scope: Scope, name: str | None = None, *, generate: bool = False
+    ) -> Service:
+        """The service that answers this request for the model `name`: every dialect's way to it.
+
+        Raises: Forbidden where the request's key may not use the model, and what `Models.acquire`
+            raises.
+        """
+        check_model(scope, self.models.names_of(self.models.get(name)))
+        seconds = self.settings.request_timeout_seconds
+        return await self.models.acquire(name, generate=generate, seconds=seconds)
 
     @property
     def ready(self) -> bool:
@@ -47,6 +63,7 @@ class RequestContext:
     prompt_tokens: int = 0
     output_tokens: int = 0
     first_token: float | None = None  # monotonic seconds
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)  # of the answer, errors too
 
 
 def open_context(scope: Scope) -> RequestContext:

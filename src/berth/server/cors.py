@@ -10,8 +10,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from berth.server.errors import Forbidden
+from berth.server.keys import Keys
 from berth.server.origins import Patterns, shown_origin
 from berth.server.settings import ServerSettings
+from berth.store.limiter import LIMIT_HEADERS
 
 
 def foreign_page(origin: str, *, keys: bool) -> Forbidden:
@@ -33,8 +35,8 @@ def foreign_page(origin: str, *, keys: bool) -> Forbidden:
 class Cors:
     """Starlette's rules, applied where the answer gets its request id too."""
 
-    def __init__(self, settings: ServerSettings) -> None:
-        self._keys = bool(settings.api_keys)
+    def __init__(self, settings: ServerSettings, keys: Keys) -> None:
+        self._keys = keys
         self._allowed = Patterns(settings.cors_origins)
         self._rules = _Rules(self._allowed) if settings.cors_origins else None
 
@@ -50,7 +52,7 @@ class Cors:
         if "origin" not in headers or "access-control-request-method" not in headers:
             return None
         if self._rules is None or headers["origin"] not in self._allowed:
-            raise foreign_page(headers["origin"], keys=self._keys)
+            raise foreign_page(headers["origin"], keys=self._keys.asked)
         return self._rules.preflight_response(headers)
 
     def marked(self, scope: Scope, send: Send) -> Send:
@@ -67,7 +69,12 @@ class _Rules(CORSMiddleware):
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["*"],
             allow_private_network=True,
-            expose_headers=["x-request-id", "retry-after", "berth-ignored-parameters"],
+            expose_headers=[
+                "x-request-id",
+                "retry-after",
+                "berth-ignored-parameters",
+                *LIMIT_HEADERS,
+            ],
         )
         self._allowed = allowed
 

@@ -37,7 +37,7 @@ class Front:
         self._app = app
         self._server = server
         self._routes = routes
-        self._cors = Cors(server.settings)
+        self._cors = Cors(server.settings, server.keys)
         self._proxies = Proxies(server.settings.forwarded_allow)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +53,7 @@ class Front:
         async def signed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
+                message["headers"] = [*message.get("headers", ()), header, *context.headers]
             await send(message)
 
         reply: Send = signed

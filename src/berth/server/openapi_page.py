@@ -26,7 +26,7 @@ _PHRASES = {
     413: "The body is too large",
     415: "The body is packed in a way that is not read here",
     422: "The body is not of this route's shape",
-    429: "The queue is full; Retry-After says when to come again",
+    429: "The queue is full, or a limit of the key is reached; Retry-After says when to come again",
     431: "The request's headers are too large",
     500: "The server failed",
     503: "Not ready; Retry-After says when to come again",
@@ -136,9 +136,9 @@ def _statuses(operation: Operation) -> set[int]:
     """Of the errors that the route may answer, beside what its own answers tell."""
     found = {*_EVERYWHERE, *operation.statuses}
     if operation.method != "GET":
-        found |= {401, 503}  # a drain refuses calls
+        found |= {401, 429, 503}  # a drain refuses calls
     elif operation.path not in OPEN_PATHS:
-        found.add(401)
+        found |= {401, 429, 503}  # a key may have limits, and be where it cannot be read
     if operation.requests:
         found.update(_WITH_A_BODY)
     return found

@@ -23,6 +23,7 @@ from fastapi import FastAPI
 
 from berth.server.app import create_app
 from berth.server.connection import GuardedConnection
+from berth.server.keys import Keys
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
 from berth.server.settings import ServerSettings
@@ -146,6 +147,7 @@ async def serve_models(
     settings: ServerSettings,
     metrics: Metrics,
     on_listening: Callable[[str, int], None] | None = None,
+    keys: Keys | None = None,
 ) -> int:
     """Serve models from their start to their end; the process's exit code.
 
@@ -156,7 +158,8 @@ async def serve_models(
     Raises: as `serve`.
     """
     lifecycle = Lifecycle()
-    app = create_app(models, settings, lifecycle=lifecycle, metrics=metrics)
+    keys = keys or Keys(settings.api_keys)
+    app = create_app(models, settings, lifecycle=lifecycle, metrics=metrics, keys=keys)
 
     async def start() -> None:
         models.start()
@@ -165,6 +168,7 @@ async def serve_models(
 
     async def stop() -> None:
         await models.drain(0)  # the calls had their grace period before
+        await keys.close()
 
     return await serve(app, settings, lifecycle, start=start, stop=stop, on_listening=on_listening)
 

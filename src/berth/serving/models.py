@@ -101,6 +101,10 @@ class Models:
         """All names that a request may give, the models' own before the aliases."""
         return (*self._models, *self._aliases)
 
+    def names_of(self, model: Model) -> tuple[str, ...]:
+        """The names that a request may give for one model, its own first."""
+        return (model.name, *(name for name, of in self._aliases.items() if of is model))
+
     @property
     def max_model_len(self) -> int:
         """The longest context of all models, in tokens; 0 while none is known."""

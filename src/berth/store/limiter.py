@@ -12,6 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 WINDOW = 60.0  # seconds
+LIMIT_HEADERS = (
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-concurrent",
+    "x-ratelimit-remaining-concurrent",
+)
 # A request at one time too many cannot know when another ends.
 _RETRY_CONCURRENT = 1.0
 

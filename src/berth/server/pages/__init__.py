@@ -46,7 +46,7 @@ def is_browser(request: Request) -> bool:
 
 def home(server: Server) -> Response:
     """What this server is, and where to go."""
-    secret = bool(server.settings.api_keys)
+    secret = bool(server.keys.asked)
     title, state = "Berth", "A language model's server. It asks for a key."
     if not secret:
         title = f"Berth serves {server.models.default.name}"
@@ -66,7 +66,7 @@ def mount(app: FastAPI, server: Server) -> None:
 
     async def docs(request: Request) -> Response:
         return _page(
-            "docs.html", **_places(request, "docs"), keys=json.dumps(bool(server.settings.api_keys))
+            "docs.html", **_places(request, "docs"), keys=json.dumps(bool(server.keys.asked))
         )
 
     async def redoc(request: Request) -> Response:

@@ -50,7 +50,7 @@ def mount(mount: Mount, server: Server) -> None:
     async def shutdown() -> Response:
         """Stop the server once its running requests have ended. Needs a key; a server without
         keys takes it only where its owner allows that."""
-        if not (server.settings.allow_shutdown or server.settings.api_keys):
+        if not (server.settings.allow_shutdown or server.keys.asked):
             raise Forbidden(
                 "POST /shutdown needs a key, and this server has none. Start it with "
                 "--allow-shutdown to let everybody who reaches it end it, or with BERTH_API_KEY."
@@ -119,7 +119,7 @@ async def _generate(server: Server, request: Request, body: bytes) -> Response:
         timeout=server.settings.request_timeout_seconds,
         continues_prompt=True,
     )
-    service = await _acquire(server)
+    service = await server.acquire(request.scope)  # no model is named: the first one
     encoded = await offload.encode_all(service, call.prompts)
     generations = _submit(service, request, [(ids, options) for ids in encoded])
     if call.stream:
@@ -138,7 +138,7 @@ async def _chat(server: Server, request: Request, body: bytes) -> Response:
         call.input_data.parameters,
         timeout=server.settings.request_timeout_seconds,
     )
-    service = await _acquire(server)
+    service = await server.acquire(request.scope)  # no model is named: the first one
     safe: list[int] = []
     rendered: list[list[int]] = []
     for index, dialog in enumerate(dialogs):
@@ -176,11 +176,6 @@ def _check_count(server: Server, count: int, field: str) -> None:
     limit = server.settings.max_prompts_per_call
     if count > limit:
         raise InvalidRequest(f"{field} holds {count} entries; one call may bring {limit}", field)
-
-
-async def _acquire(server: Server) -> Service:
-    """These requests name no model: the first one's."""
-    return await server.models.acquire(seconds=server.settings.request_timeout_seconds)
 
 
 def _submit(

@@ -13,6 +13,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from berth.server.body import LARGE_BODY, read_body
+from berth.server.callers import check_model, may_use
 from berth.server.context import RequestContext, Server, context_of
 from berth.server.dialects.openai import parse, render, stream
 from berth.server.dialects.openai.bodies import (
@@ -36,13 +37,16 @@ T = TypeVar("T", bound=Sampling)
 def mount(mount: Mount, server: Server, prefix: str = "/v1") -> None:
     """Add GET models, GET models/{id}, POST chat/completions and POST completions."""
 
-    async def list_models() -> Response:
-        """The names of the served model."""
-        models = [_model(server, name) for name in server.models.names]
-        return json_response(render.ModelList(data=models))
+    async def list_models(request: Request) -> Response:
+        """The names of the served models, without those that the request's key may not use."""
+        models = server.models
+        may = partial(may_use, request.scope)
+        names = [name for name in models.names if may(models.names_of(models.get(name)))]
+        return json_response(render.ModelList(data=[_model(server, name) for name in names]))
 
-    async def get_model(model_id: str) -> Response:
+    async def get_model(request: Request, model_id: str) -> Response:
         """One name of the served model; ids may hold slashes."""
+        check_model(request.scope, server.models.names_of(server.models.get(model_id)))
         return json_response(_model(server, model_id))
 
     async def chat_completions(request: Request) -> Response:
@@ -111,7 +115,7 @@ async def _chat(server: Server, request: Request) -> Response:
     options = parse.chat_options(call, settings.request_timeout_seconds)
     n = parse.choices_of(call, 1, settings.max_choices, settings.max_prompts_per_call)
     written = parse.template_options(call)
-    service = await models.acquire(call.model, seconds=settings.request_timeout_seconds)
+    service = await server.acquire(request.scope, call.model)
     ignored += sorted(written.variables.keys() - service.template_variables)
     prompt = await offload.render_chat(service, parse.messages_of(call), written)
     prompt = parse.truncated(prompt, call.truncate_prompt_tokens, service.max_model_len)
@@ -131,7 +135,7 @@ async def _complete(server: Server, request: Request) -> Response:
     given = parse.prompts_of(call)
     n = parse.choices_of(call, len(given), settings.max_choices, settings.max_prompts_per_call)
     keep = call.truncate_prompt_tokens
-    service = await models.acquire(call.model, seconds=settings.request_timeout_seconds)
+    service = await server.acquire(request.scope, call.model)
     prompts = [
         parse.truncated(prompt, keep, service.max_model_len)
         for prompt in await offload.encode_all(service, given)
