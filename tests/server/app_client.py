@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from fake_service import FakeService
 from fastapi import FastAPI
 
 from berth.server.app import create_app
+from berth.server.keys import Keys
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
 from berth.server.settings import ServerSettings
@@ -53,14 +54,17 @@ class AppClient:
         app: FastAPI | None = None,
         peer: tuple[str, int] = ("127.0.0.1", 50000),
         aliases: tuple[str, ...] = (),
+        keys: Keys | None = None,
+        others: Sequence[FakeService] = (),
     ) -> None:
         self.lifecycle = Lifecycle()
         self.metrics = Metrics()
         self.app = app or create_app(
-            Models([Model(service)], aliases),
+            Models([Model(each) for each in (service, *others)], aliases),
             settings or ServerSettings(),
             lifecycle=self.lifecycle,
             metrics=self.metrics,
+            keys=keys,
         )
         self.document = Document(self.app.openapi())
         self.peer = peer

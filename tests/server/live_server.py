@@ -13,6 +13,7 @@ import uvloop
 from fake_service import FakeService
 
 from berth.server.app import create_app
+from berth.server.keys import Keys
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
 from berth.server.run import _config, listen
@@ -31,12 +32,18 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 class LiveServer:
     """Serves until the with-block ends."""
 
-    def __init__(self, service: FakeService, settings: ServerSettings) -> None:
+    def __init__(
+        self, service: FakeService, settings: ServerSettings, keys: Keys | None = None
+    ) -> None:
         self.service = service
         self.lifecycle = Lifecycle()
         self.metrics = Metrics()
         app = create_app(
-            Models([Model(service)]), settings, lifecycle=self.lifecycle, metrics=self.metrics
+            Models([Model(service)]),
+            settings,
+            lifecycle=self.lifecycle,
+            metrics=self.metrics,
+            keys=keys,
         )
         self._listener = listen("127.0.0.1", settings.port)
         self.port: int = self._listener.getsockname()[1]

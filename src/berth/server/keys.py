@@ -187,6 +187,7 @@ class Keys:
         await self._blocking(self._source.close)
         if self._thread is not None:
             self._thread.shutdown(wait=False)
+            self._thread = None
 
     async def _blocking(self, work: Callable[..., _T], *args: object) -> _T:
         if self._thread is None:
