@@ -29,7 +29,7 @@ def engine_config(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str
     """What would be handed to the engine."""
     seen: list[Any] = []
 
-    async def fake(serving: Any, aliases: Any, settings: Any) -> int:
+    async def fake(serving: Any, *_: Any) -> int:
         seen.append(serving)
         return 0
 

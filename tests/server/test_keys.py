@@ -23,6 +23,7 @@ from berth.server import dialects
 from berth.server.auth import ADMIN_PATHS, OPEN_PATHS
 from berth.server.keys import FLUSH_SECONDS, OUTAGE_SECONDS, REFRESH_SECONDS, Keys
 from berth.server.settings import ServerSettings
+from berth.store.decide import Snapshot
 from berth.store.keys import KeyStore
 from berth.store.place import Place
 from berth.store.records import NewKey
@@ -444,6 +445,27 @@ def test_an_outage_of_the_database_is_no_outage_of_the_server_for_five_minutes(
     clock.now += REFRESH_SECONDS
     assert client.get("/v1/models", bearer(secret)).status == 200
     assert OUTAGE_SECONDS == 300.0, "as docs/keys.md says"
+
+
+def test_a_fault_of_ours_in_reading_is_logged_and_opens_nothing(
+    client: AppClient, source: MemorySource, clock: Clock, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    secret = source.add("user")
+    pass_refresh(clock)
+    assert client.get("/v1/models", bearer(secret)).status == 200
+
+    def broken(_: object) -> Snapshot:
+        raise KeyError(secret)
+
+    monkeypatch.setattr(source, "read", broken)
+    pass_refresh(clock)
+    assert client.get("/v1/models", bearer("wrong")).status == 500
+    assert "request failed" in caplog.text
+    assert secret not in caplog.text
+    clock.now += OUTAGE_SECONDS + 1
+    assert client.get("/v1/models", bearer(secret)).status == 500
+    assert client.get("/v1/models", bearer(secret)).status == 503
 
 
 def test_a_database_that_hangs_holds_up_one_round_of_requests(

@@ -20,9 +20,16 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture
+def postgres_place(postgres: PostgresServer) -> Place:
+    """An empty database of a PostgreSQL."""
+    return place_of(None, postgres.database(), {})
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty database: a file that is not there yet, or one of a PostgreSQL."""
     if request.param == "sqlite":
         return place_of(tmp_path / "state", None, {})
-    return place_of(None, request.getfixturevalue("postgres").database(), {})
+    found: Place = request.getfixturevalue("postgres_place")
+    return found

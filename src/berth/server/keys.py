@@ -109,7 +109,10 @@ class Keys:
         """
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
-        await asyncio.wait((self._reading,), timeout=_WAIT_SECONDS)
+        reading = self._reading
+        await asyncio.wait((reading,), timeout=_WAIT_SECONDS)
+        if reading.done():
+            reading.result()  # raises what is no StoreError: a fault of ours
         now = self.clock()
         if now >= self._next:  # it takes long: the others need not wait as well
             self._next = now + REFRESH_SECONDS
@@ -129,7 +132,6 @@ class Keys:
             if not self._failing:
                 _log.error("keys cannot be read: %s Those read before hold for a while.", error)
             self._failing = True
-            self._next = self.clock() + REFRESH_SECONDS
         else:
             if self._failing:
                 _log.info("keys can be read again")
@@ -138,6 +140,8 @@ class Keys:
             self._read_at, self._next = started, started + REFRESH_SECONDS
         finally:
             self._reading = None
+            if self.clock() >= self._next:  # it failed: not every request is to try it
+                self._next = self.clock() + REFRESH_SECONDS
 
     def _take(self, snapshot: Snapshot) -> None:
         if snapshot is self._snapshot:

@@ -67,6 +67,8 @@ OURS = frozenset(
         "nnodes",
         "node-rank",
         "rdzv-endpoint",
+        "state-dir",  # a pod has no folder that outlives it
+        "database",  # its URL may hold a password, which is for a Secret
     }
 )
 SYNONYMS: Mapping[str, str] = {
