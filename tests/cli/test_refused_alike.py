@@ -278,7 +278,7 @@ def test_two_layouts_in_one_folder_are_read_as_one_by_everything(
     byte_level_tokenizer().save(str(folder / "tokenizer.json"))
     seen: list[Any] = []
 
-    async def served(serving: Any, aliases: Any, settings: Any) -> int:
+    async def served(serving: Any, *_: Any) -> int:
         seen.append(serving)
         return 0
 
