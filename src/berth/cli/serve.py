@@ -111,7 +111,7 @@ _ENGINE = [
         "--dtype",
         type=click.Choice(get_args(Dtype)),
         default="auto",
-        help="Number format of weights and cache.  [default: what is stored, where it is fast]",
+        help="Number format of weights and cache.  [default: the stored dtype, if it is fast]",
     ),
     click.option(
         "--device",

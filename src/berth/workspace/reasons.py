@@ -86,7 +86,7 @@ class Reason(Enum):
     )
     NotMeasured = (
         "Fits",
-        "inference.template is a pod of your own; what it needs, only its author knows.",
+        "inference.template is a pod of your own; Berth does not know what it needs.",
         "None needed.",
     )
 
@@ -138,12 +138,12 @@ class Reason(Enum):
     )
     NodesTaken = (
         "ResourceReady",
-        "The nodes would do, but other pods hold their GPUs or memory.",
+        "The nodes are large enough, but other pods use their GPUs or memory.",
         "Wait, or free a node. Berth looks again by itself.",
     )
     TooFewNodes = (
         "ResourceReady",
-        "Some nodes can take it, but fewer than resource.count asks for.",
+        "Some nodes can run it, but fewer than resource.count.",
         "Add nodes, or lower resource.count.",
     )
     Unschedulable = (
@@ -159,13 +159,13 @@ class Reason(Enum):
     PodsRefused = (
         "ResourceReady, InferenceReady",
         "The API server does not let the pods in: an admission policy, a webhook, a LimitRange.",
-        "The message has its words.",
+        "The message quotes it.",
     )
 
     # NodeClaims.
     NoClaimsNeeded = (
         "NodeClaimReady",
-        "Nodes that were there already are enough.",
+        "The nodes that are already there are enough.",
         "None needed.",
     )
     ClaimsReady = ("NodeClaimReady", "Every NodeClaim has become a node.", "None needed.")
@@ -176,8 +176,8 @@ class Reason(Enum):
     )
     ClaimLaunchFailed = (
         "NodeClaimReady, ResourceReady",
-        "The cloud does not give the node: no capacity, no quota, or a wrong node class.",
-        "The message has the cloud's words. Berth tries again, after a longer pause each time.",
+        "The cloud does not start the node: no capacity, no quota, or a wrong node class.",
+        "The message quotes the cloud. Berth tries again, after a longer pause each time.",
     )
     KarpenterMissing = (
         "NodeClaimReady, ResourceReady",
@@ -193,12 +193,12 @@ class Reason(Enum):
     # The objects.
     NameTaken = (
         "InferenceReady",
-        "An object of the name that is needed belongs to somebody else. It is not touched.",
+        "An object of the name that is needed has another owner. It is not touched.",
         "Delete or rename it, or give the Workspace another name; the message says whose it is.",
     )
     WriteRejected = (
         "InferenceReady, NodeClaimReady, ResourceReady",
-        "The API server turned down what should be written; the message has its words.",
+        "The API server refused a write; the message quotes it.",
         "Often another manager owns the field that it names. Leave the field to one of them.",
     )
     NotDeployed = (
@@ -231,7 +231,7 @@ class Reason(Enum):
     )
     StartupTimedOut = (
         "InferenceReady",
-        "A pod is not ready though the time that such a model needs is over.",
+        "A pod is not ready after the time that such a model needs.",
         "`kubectl logs` of the pod; a slow hub or a slow disk are the usual causes.",
     )
     NotAnswering = (
@@ -267,16 +267,16 @@ class Reason(Enum):
     VolumeError = (
         "InferenceReady",
         "A volume cannot be made, attached or mounted.",
-        "The message has the words of the storage; check the storage class.",
+        "The message quotes the storage; check the storage class.",
     )
     PodEvicted = (
         "InferenceReady",
-        "The node turned the pod away or threw it out: short of disk or memory, or a lost device.",
+        "The node refused or evicted the pod: short of disk or memory, or a lost device.",
         "Free the node, or choose one with more; Kubernetes starts the pod again.",
     )
     NodeLost = (
         "InferenceReady",
-        "The pod's node is not Ready or gone, so nobody knows how the pod is.",
+        "The pod's node is not Ready or gone, so the pod's state is not known.",
         "See ResourceReady.",
     )
 
@@ -289,22 +289,22 @@ class Reason(Enum):
     Scaling = (
         "UpToDate",
         "Pods of the newest version are being started or ended; those that are ready answer.",
-        "Wait. Where a pod does not become ready, `kubectl logs` of it.",
+        "Wait. If a pod does not become ready, read its `kubectl logs`.",
     )
     ConfigDoesNotFit = (
         "UpToDate",
-        "With the ConfigMap's options the model has no room; it goes on with those from before.",
+        "With the ConfigMap's options the model has no room; it goes on with the earlier ones.",
         "The message has every term. Ask for less in the ConfigMap, or add nodes.",
     )
 
     NeedsMissing = (
         "UpToDate",
         "Something that new pods need is not there: a Secret, a ConfigMap, a claim, an account.",
-        "Create what the message names. The pods of before are kept until it is there.",
+        "Create what the message names. The earlier pods are kept until it is there.",
     )
     WaitsForTurn = (
         "UpToDate",
-        "A change of the chart restarts one Workspace after another, and another is at it.",
+        "A change of the chart restarts one Workspace after another; it is another one's turn.",
         "Wait. The others follow when it is ready, or after half an hour.",
     )
 
@@ -328,12 +328,12 @@ _HEAD = """\
 
 `kubectl describe workspace NAME` shows them. Each is computed from what is observed of nodes, \
 pods and events, never from what was done, and each carries the generation that it tells of. \
-The message has the words of whoever refused: the scheduler, the kubelet, the cloud.
+The message has the words of the component that refused: the scheduler, the kubelet, the cloud.
 
 | type | true when |
 |---|---|
-| Fits | the model fits the nodes, as `berth fit` says; Unknown where nothing can be measured |
-| NodeClaimReady | every node that had to be provisioned is there; only where the chart provisions |
+| Fits | the model fits the nodes, as `berth fit` says; Unknown if nothing can be measured |
+| NodeClaimReady | every node that had to be provisioned is there; only if the chart has provisioning |
 | ResourceReady | the nodes are there, Ready, and take the pods |
 | InferenceReady | every pod of the newest version is ready, and none crashes |
 | UpToDate | what runs is what the Workspace, its ConfigMap and the chart ask for now; only once \
@@ -365,16 +365,17 @@ chart provisions, NodeClaims are made first, and only for what fits.
 StatefulSet and chosen again only when the model, its options, the selector or the instance type \
 change (of a model over several nodes, their number too). Nodes that come and go restart nothing.
 - **One model over several nodes is replaced as a whole.** Pods of two versions could never meet. \
-The same happens where a field of the StatefulSet differs that Kubernetes lets nobody change.
-- **The new pod first.** Where a model of the catalogue has one pod and there is room for another, \
+The same happens if a field of the StatefulSet differs that Kubernetes does not let anyone change.
+- **The new pod first.** If a model of the catalogue has one pod and there is room for another, \
 the new version starts in a second StatefulSet (`NAME-HASH-next`, label `berth/surge`) behind the \
 same Service. Once it answers, the model's own pod is replaced; once that answers, the second one \
 is deleted. A new pod that fails takes nothing away: the old one goes on, and InferenceReady says \
-what is wrong. Without room, or where the scheduler or a quota says so, the old pod is ended first.
+what is wrong. Without room, or if the scheduler or a quota refuses the second pod, the old pod is \
+ended first.
 - **Pods that answer are kept** while something that the new ones need is missing (NeedsMissing), \
 and while a change of the chart is another Workspace's turn (WaitsForTurn).
-- **What is somebody else's is not touched.** An object of the same name that this Workspace does \
-not own (by uid) is left alone: NameTaken.
+- **Objects of another owner are not touched.** An object of the same name that this Workspace \
+does not own (by uid) is left alone: NameTaken.
 - **Claims are given back.** A finalizer holds a Workspace only while it has NodeClaims or is \
 about to; it goes with the last of them, also where Karpenter is gone from the cluster.
 

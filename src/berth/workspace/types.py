@@ -117,7 +117,7 @@ class Resource(_Part, frozen=True, kw_only=True):
 
 
 class PresetOptions(_Part, frozen=True, kw_only=True):
-    """Where the image is, and with which secrets it and the weights are read."""
+    """The image's registry, and the secrets with which it and the weights are read."""
 
     image: Annotated[Image, Meta(description="The image to run instead of Berth's own.")] = ""
     image_pull_secrets: Annotated[
@@ -309,4 +309,4 @@ class Status(_Part, frozen=True, kw_only=True):
         ),
     ] = None
     fit: Fit | None = None
-    endpoint: Annotated[str, Meta(description="Where it answers.")] = ""
+    endpoint: Annotated[str, Meta(description="The address at which it answers.")] = ""
