@@ -333,7 +333,7 @@ The message has the words of the component that refused: the scheduler, the kube
 | type | true when |
 |---|---|
 | Fits | the model fits the nodes, as `berth fit` says; Unknown if nothing can be measured |
-| NodeClaimReady | every node that had to be provisioned is there; only if the chart has provisioning |
+| NodeClaimReady | every provisioned node is there; only if the chart provisions nodes |
 | ResourceReady | the nodes are there, Ready, and take the pods |
 | InferenceReady | every pod of the newest version is ready, and none crashes |
 | UpToDate | what runs is what the Workspace, its ConfigMap and the chart ask for now; only once \
