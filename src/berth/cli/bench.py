@@ -122,7 +122,7 @@ def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -
     type=int,
     default=0,
     show_default=True,
-    help="Of prompts and arrivals. Change it so that a prefix cache cannot help.",
+    help="Seed of prompts and arrivals. Change it so that a prefix cache cannot help.",
 )
 @click.option(
     "--timeout",

@@ -42,21 +42,32 @@ from berth.protocol.engines import EngineKind
     metavar="NAMESPACE:KEY=VALUE,…",
     help="Pods that give their place to the new ones: what they take counts as free.",
 )
-@click.option("--nodes", type=int, default=1, show_default=True, help="Nodes that are needed.")
+@click.option("--nodes", type=int, default=1, show_default=True, help="Number of nodes.")
 @click.option("--together", is_flag=True, help="One model over all of them, not one on each.")
 @click.option(
-    "--gpus", type=click.IntRange(min=1), help="That the pod asks for.  [default: needed]"
+    "--gpus",
+    type=click.IntRange(min=1),
+    help="GPUs that the pod requests.  [default: as many as the model needs]",
 )
 @click.option("--cpu", is_flag=True, help="Place it on the nodes' memory instead of GPUs.")
-@click.option("--memory", metavar="SIZE", help="That the pod asks for, as 8Gi; with --cpu.")
-@click.option("--cpus", metavar="CPUS", help="That the pod asks for, as 500m or 4.")
-@click.option("--served", is_flag=True, help="Only on an engine that `berth serve` has.")
+@click.option("--memory", metavar="SIZE", help="Memory that the pod requests, as 8Gi; with --cpu.")
+@click.option("--cpus", metavar="CPUS", help="CPUs that the pod requests, as 500m or 4.")
+@click.option("--served", is_flag=True, help="Consider only engines that `berth serve` has.")
 @click.option("--context", type=int, metavar="TOKENS", help="Tokens of prompt and answer.")
 @click.option("--concurrency", type=int, metavar="N", help="Sequences of that length at a time.")
 @click.option("--engine", type=click.Choice(ENGINES), help="The engine that runs it.")
-@click.option("--dtype", default="auto", show_default=True, help="Of weights not quantised.")
-@click.option("--quantize", type=click.Choice(list(SCHEMES)), help="Pack the weights so.")
-@click.option("--kv-dtype", default="auto", show_default=True, help="Of the KV cache.")
+@click.option(
+    "--dtype",
+    default="auto",
+    show_default=True,
+    help="Number format of weights that are not quantised.",
+)
+@click.option(
+    "--quantize", type=click.Choice(list(SCHEMES)), help="Quantise the weights in this format."
+)
+@click.option(
+    "--kv-dtype", default="auto", show_default=True, help="Number format of the KV cache."
+)
 @click.option("--tensor", type=int, metavar="DEGREE", help="Tensor-parallel degree.")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Default: as kubectl's.")
 @click.option("--kube-context", help="A context of the kubeconfig.")

@@ -20,32 +20,43 @@ _MODELS = Settings()
 
 
 @click.command(context_settings={"auto_envvar_prefix": "BERTH_CONTROLLER"})
-@click.option("--namespace", multiple=True, help="Watch this one; repeatable.  [default: all]")
+@click.option("--namespace", multiple=True, help="Namespace to watch; repeatable.  [default: all]")
 @click.option("--provisioning", is_flag=True, help="Make Karpenter NodeClaims.")
-@click.option("--node-class", metavar="GROUP/KIND/NAME", help="Of those NodeClaims.")
+@click.option("--node-class", metavar="GROUP/KIND/NAME", help="Node class of those NodeClaims.")
 @click.option(
     "--runtime-image",
     default=_MODELS.runtime_image,
     show_default=True,
-    help="Of models without a GPU.",
+    help="Image of models without a GPU.",
 )
 @click.option(
     "--runtime-image-gpu",
     default=_MODELS.runtime_image_gpu,
     show_default=True,
-    help="Of models with GPUs.",
+    help="Image of models with GPUs.",
 )
-@click.option("--model-registry", default="", help="Take model images REGISTRY/PRESET:TAG.")
-@click.option("--model-tag", default="", help="Of those.  [default: as berth build tags them]")
+@click.option("--model-registry", default="", help="Registry of model images: REGISTRY/PRESET:TAG.")
+@click.option(
+    "--model-tag", default="", help="Tag of model images.  [default: as berth build tags them]"
+)
 @click.option(
     "--image-pull-policy",
     type=click.Choice(["Always", "IfNotPresent", "Never"]),
     default="IfNotPresent",
     show_default=True,
 )
-@click.option("--network-policy/--no-network-policy", default=True, help="Whether models get one.")
-@click.option("--grace-seconds", default=30, show_default=True, help="Of requests, at the end.")
-@click.option("--storage-class", default="", help="Of the weights' volume.  [default: emptyDir]")
+@click.option(
+    "--network-policy/--no-network-policy", default=True, help="Give each model a network policy."
+)
+@click.option(
+    "--grace-seconds",
+    default=30,
+    show_default=True,
+    help="Seconds that running requests get when a pod ends.",
+)
+@click.option(
+    "--storage-class", default="", help="Storage class of the weights' volume.  [default: emptyDir]"
+)
 @click.option(
     "--look-for-secrets/--no-look-for-secrets",
     default=False,
@@ -58,18 +69,41 @@ _MODELS = Settings()
     help="Workspaces that a change of the chart restarts at the same time.",
 )
 @click.option("--api-key-secret", default="", help="A Secret with BERTH_API_KEY, beside models.")
-@click.option("--lease/--no-lease", default=True, help="Whether several controllers may run.")
+@click.option(
+    "--lease/--no-lease", default=True, help="Let one of several controllers work at a time."
+)
 @click.option("--lease-namespace", help="[default: the controller's own]")
 @click.option("--lease-name", default="berth-controller", show_default=True)
-@click.option("--lease-duration", default=8.0, show_default=True, help="Seconds.")
-@click.option("--lease-renew", default=5.0, show_default=True, help="Seconds until it gives up.")
-@click.option("--lease-retry", default=1.5, show_default=True, help="Seconds between two looks.")
-@click.option("--identity", help="Of this controller.  [default: host name and a random part]")
-@click.option("--workers", default=4, show_default=True, help="Workspaces at the same time.")
+@click.option(
+    "--lease-duration", default=8.0, show_default=True, help="Seconds that the lease is valid."
+)
+@click.option(
+    "--lease-renew",
+    default=5.0,
+    show_default=True,
+    help="Seconds without a renewal until it gives the lease up.",
+)
+@click.option("--lease-retry", default=1.5, show_default=True, help="Seconds between two attempts.")
+@click.option(
+    "--identity",
+    help="Name of this controller in the lease.  [default: host name and a random part]",
+)
+@click.option(
+    "--workers", default=4, show_default=True, help="Workspaces handled at the same time."
+)
 @click.option("--resync", default=300.0, show_default=True, help="Seconds between full listings.")
-@click.option("--grace", default=15.0, show_default=True, help="Seconds for its own end.")
-@click.option("--host", default="0.0.0.0", show_default=True, help="Of health and metrics.")
-@click.option("--port", default=8080, show_default=True, help="Of health and metrics; 0: any.")
+@click.option(
+    "--grace",
+    default=15.0,
+    show_default=True,
+    help="Seconds that the controller takes at most to end.",
+)
+@click.option(
+    "--host", default="0.0.0.0", show_default=True, help="Address for health and metrics."
+)
+@click.option(
+    "--port", default=8080, show_default=True, help="Port for health and metrics; 0: any."
+)
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Default: as kubectl's.")
 @click.option("--kube-context", help="A context of the kubeconfig.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text")

@@ -41,13 +41,24 @@ DOES_NOT_FIT = 1
 @click.option("--context", type=int, metavar="TOKENS", help="Tokens of prompt and answer.")
 @click.option("--concurrency", type=int, metavar="N", help="Sequences of that length at a time.")
 @click.option("--engine", type=click.Choice(ENGINES), help="The engine that runs it.")
-@click.option("--dtype", default="auto", show_default=True, help="Of weights not quantised.")
-@click.option("--quantize", type=click.Choice(list(SCHEMES)), help="Pack the weights so.")
-@click.option("--kv-dtype", default="auto", show_default=True, help="Of the KV cache.")
+@click.option(
+    "--dtype",
+    default="auto",
+    show_default=True,
+    help="Number format of weights that are not quantised.",
+)
+@click.option(
+    "--quantize", type=click.Choice(list(SCHEMES)), help="Quantise the weights in this format."
+)
+@click.option(
+    "--kv-dtype", default="auto", show_default=True, help="Number format of the KV cache."
+)
 @click.option("--tensor", type=int, metavar="DEGREE", help="Tensor-parallel degree.")
 @click.option("--pipeline", type=int, metavar="STAGES", help="Pipeline stages.")
-@click.option("--memory-fraction", type=float, help="Of the device that the engine may take.")
-@click.option("--revision", help="Of a hub id: a branch, a tag or a commit.")
+@click.option(
+    "--memory-fraction", type=float, help="Share of the device's memory that the engine may take."
+)
+@click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def fit(

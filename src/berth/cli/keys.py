@@ -48,7 +48,7 @@ def keys() -> None:
 @click.option(
     "--dialect",
     type=click.Choice(get_args(DialectTag)),
-    help="Whose answers its client expects where a path alone does not tell.",
+    help="Dialect of its client, for paths that several dialects share.",
 )
 @store_options
 @_JSON

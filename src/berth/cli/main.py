@@ -22,7 +22,7 @@ class _Command(NamedTuple):
 _COMMANDS = {
     "serve": _Command("berth.cli.serve", "Serve a model over HTTP.", ("server", "engine")),
     "chat": _Command("berth.cli.chat", "Talk to a served model in the terminal."),
-    "keys": _Command("berth.cli.keys", "Say who may call a server.", ("server",)),
+    "keys": _Command("berth.cli.keys", "Create, list, revoke and rotate API keys.", ("server",)),
     "fit": _Command(
         "berth.cli.fit",
         "Say whether a model fits a machine, before anything is paid for.",

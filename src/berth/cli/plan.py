@@ -27,13 +27,13 @@ BAD_FILE = 2
     "--nodes",
     "nodes_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="On these: what `kubectl get nodes -o json` printed.",
+    help="Nodes as `kubectl get nodes -o json` printed them.",
 )
 @machine_options
 @click.option(
     "--node-class",
     metavar="GROUP/KIND/NAME",
-    help="Show the NodeClaims too, as where the controller provisions nodes of this class.",
+    help="Show also the NodeClaims of a controller that provisions nodes of this class.",
 )
 @click.option("-o", "output", type=click.Choice(["yaml"]), help="Print the objects, whole.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -79,10 +79,20 @@ _HTTP = [
     ),
     click.option("--name", "model_id", help="Name of the model for clients.  [default: its own]"),
     click.option("--alias", multiple=True, help="A further name for the model; repeatable."),
-    click.option("--max-waiting", default=256, show_default=True, help="Requests that may queue."),
-    click.option("--request-timeout", default=600.0, show_default=True, help="Seconds."),
     click.option(
-        "--grace", default=25.0, show_default=True, help="Seconds for running requests at the end."
+        "--max-waiting", default=256, show_default=True, help="Requests that may wait in the queue."
+    ),
+    click.option(
+        "--request-timeout",
+        default=600.0,
+        show_default=True,
+        help="Seconds that the lease is valid.",
+    ),
+    click.option(
+        "--grace",
+        default=25.0,
+        show_default=True,
+        help="Seconds that running requests get when the server ends.",
     ),
     click.option("--allow-shutdown", is_flag=True, help="POST /shutdown without a key."),
     click.option(
@@ -94,8 +104,8 @@ _HTTP = [
     click.option(
         "--allowed-host",
         multiple=True,
-        help="Host name that the server goes by; repeatable.  [default: on loopback without keys "
-        "this machine's own, else any]",
+        help="Host name under which clients reach the server; repeatable.  [default: on loopback "
+        "without keys this machine's own, else any]",
     ),
     click.option(
         "--forwarded-allow",
@@ -117,7 +127,7 @@ _ENGINE = [
         "--device",
         type=click.Choice(get_args(Device)),
         default="auto",
-        help="[default: a GPU where there is one]",
+        help="[default: a GPU if there is one]",
     ),
     click.option(
         "--max-model-len",
@@ -143,22 +153,30 @@ _ENGINE = [
     click.option(
         "--kv-cache-memory",
         type=Bytes(),
-        help="Per rank, as 8G.  [default: what fits; on a machine that is no container's a quarter "
-        "of it, but room for one sequence]",
+        help="Memory of the KV cache of each rank, as 8G.  [default: what fits; outside a "
+        "container a quarter of it, but room for one sequence]",
     ),
     click.option(
         "--memory-fraction",
         type=click.FloatRange(0.05, 1.0),
-        help="Of the memory (of the container's, where it has a limit) that may be in use, others "
+        help="Share of memory that may be in use (the container's, if it is limited), others "
         "included.  [default: 0.95]",
     ),
-    click.option("--no-prefix-caching", is_flag=True, help="Share no blocks between prompts."),
+    click.option(
+        "--no-prefix-caching",
+        is_flag=True,
+        help="Do not share cached blocks between prompts that begin alike.",
+    ),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads of a rank."),
     click.option(
         "--chat-template",
         help="One of Berth's, or jinja for the folder's.  [default: the model's own]",
     ),
-    click.option("--tokenizer", "--tokenizer_path", help="File, where it is not with the weights."),
+    click.option(
+        "--tokenizer",
+        "--tokenizer_path",
+        help="File of the tokenizer, if it is not with the weights.",
+    ),
     click.option(
         "--verify",
         type=click.Choice(get_args(Verify)),
@@ -179,7 +197,7 @@ _RUNTIME = [
         "--engine",
         type=click.Choice(["auto", *get_args(EngineKind)]),
         default="auto",
-        help="[default: native where it knows the architecture, transformers elsewhere]",
+        help="[default: native if it knows the architecture, else transformers]",
     ),
     click.option(
         "--trust-remote-code",
@@ -218,8 +236,10 @@ _PARALLEL = [
         help="Ranks that share the model, over all nodes (tensor parallelism); "
         "auto: as many as this machine's GPUs allow.",
     ),
-    click.option("--nnodes", type=click.IntRange(min=1), default=1, help="Machines."),
-    click.option("--node-rank", type=click.IntRange(min=0), default=0, help="Which of them."),
+    click.option("--nnodes", type=click.IntRange(min=1), default=1, help="Number of machines."),
+    click.option(
+        "--node-rank", type=click.IntRange(min=0), default=0, help="Number of this machine, from 0."
+    ),
     click.option("--rdzv-endpoint", help="HOST:PORT of node 0, where the ranks meet."),
     click.option(
         "--hang-timeout",
@@ -232,7 +252,7 @@ _PARALLEL = [
         type=click.FloatRange(0.0),
         default=30.0,
         show_default=True,
-        help="Most seconds between two starts of an engine that keeps ending.",
+        help="Longest pause, in seconds, between two starts of an engine that keeps ending.",
     ),
 ]
 
