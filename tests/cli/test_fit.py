@@ -60,7 +60,7 @@ def test_less_than_the_models_context_is_a_yes_until_more_is_asked() -> None:
         (("llama-2-7b", "--sku", "Standard_NC24s_v9"), "nearest: Standard_NC24s_v3"),
         (("llama-2-7b", "--gpu", "RTX 4091"), "is not known; nearest: NVIDIA-GeForce-RTX-4090"),
         (("llama-2-7b", "--gpu", "banana"), "GPU product 'banana' is not known\n"),
-        (("llama-2-7b", "--gpu", "A100"), "may be one of several; say which: NVIDIA-A100-80GB"),
+        (("llama-2-7b", "--gpu", "A100"), "may be one of several; name one of NVIDIA-A100-80GB"),
         (("llama-2-7b", "--gpu-memory", "much"), "'much' is no size; write 24 (GiB) or 512M"),
         (("llama-2-7b", "--gpu-memory", "24", "--ram", "8"), "is enough"),
         (("llama-2-7b", "--gpu", "L4", "--count", "0"), "at least 1"),

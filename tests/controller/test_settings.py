@@ -45,7 +45,7 @@ def test_every_option_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "said"),
     [
         (["--namespace=Not_A_Name"], "namespace 'Not_A_Name' should be small letters"),
-        (["--namespace=a", "--namespace=a"], "namespace: one is named twice"),
+        (["--namespace=a", "--namespace=a"], "namespace: one is given twice"),
         (["--workers=0"], "workers is 0; it should be 1 to 64"),
         (["--resync=1"], "resync is 1; it should be 10 to 86400 seconds"),
         (["--port=70000"], "port is 70000; it should be 0 to 65535"),
@@ -65,7 +65,7 @@ def test_a_wrong_option_is_named(arguments: list[str], said: str) -> None:
 
 def test_an_empty_identity_is_refused() -> None:
     wrong: dict[str, Any] = {"identity": ""}
-    with pytest.raises(SettingsError, match="identity should be unlike"):
+    with pytest.raises(SettingsError, match="identity should differ"):
         ControllerSettings(**wrong)
 
 

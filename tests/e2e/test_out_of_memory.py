@@ -1,4 +1,4 @@
-"""An engine that the kernel kills for want of memory: said by that name, and replaced."""
+"""An engine that the kernel kills because memory ran out: said by that name, and replaced."""
 
 from __future__ import annotations
 

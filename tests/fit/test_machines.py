@@ -122,7 +122,7 @@ def test_a_card_is_found_as_its_owner_calls_it(said: str, product: str) -> None:
 
 @pytest.mark.parametrize("said", ["A100", "H100", "4060 Ti", "3080", "V100"])
 def test_a_name_of_several_cards_lists_them(said: str) -> None:
-    with pytest.raises(UnknownMachine, match=r"may be one of several; say which: .*, "):
+    with pytest.raises(UnknownMachine, match=r"may be one of several; name one of .*, "):
         gpu(said)
 
 

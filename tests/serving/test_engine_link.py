@@ -87,7 +87,7 @@ def test_a_peer_that_talks_nonsense_is_cut_off(tmp_path: Path, data: bytes) -> N
         server, peer = await connected(tmp_path / "s", owner)
         peer.sendall(data)
         await until(lambda: owner.lost)
-        assert owner.lost[0].startswith("sent what is no message: ")
+        assert owner.lost[0].startswith("sent bytes that are not a message: ")
         assert owner.messages == []
         peer.close()
         server.close()

@@ -196,7 +196,7 @@ def test_the_bound_holds_a_context_of_the_longest_tokens() -> None:
 @pytest.mark.parametrize(
     ("options", "bad_words", "why"),
     [
-        ({"allowed_token_ids": (7, 8)}, [[7], [8], [8, 9]], "bad_words does not keep out"),
+        ({"allowed_token_ids": (7, 8)}, [[7], [8], [8, 9]], "bad_words does not exclude"),
         ({"allowed_token_ids": (2, 3), "stop_token_ids": (3,), "min_tokens": 1}, [], "min_tokens"),
         ({"allowed_token_ids": (2, 7), "min_tokens": 4}, [[7]], r"min_tokens \(4\)"),
     ],

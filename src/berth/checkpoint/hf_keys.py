@@ -42,7 +42,7 @@ def rope_keys(fields: Fields) -> dict[str, Any]:
         return {"rope_theta": theta, "rope_scaling": None}
     if any(isinstance(value, Mapping) for value in rope.values.values()):
         raise fields.refuse(
-            rope.prefix.rstrip("."), "one kind of rotary embedding must do for all layers"
+            rope.prefix.rstrip("."), "all layers must have the same kind of rotary embedding"
         )
     return {
         "rope_theta": rope.number("rope_theta", theta),

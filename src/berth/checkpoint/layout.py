@@ -73,7 +73,7 @@ def _refuse_unserved(folder: Path, names: Sequence[str]) -> None:
         raise ConfigError(
             f"{folder.name} holds a model and an adapter for one (adapter_config.json), which "
             "would have to be applied to it; move the files adapter_* away to serve the model "
-            "as it is"
+            "without it"
         )
     config = _object(folder / "config.json")
     if config is None:  # what is wrong with it, its reader says

@@ -103,8 +103,8 @@ def _vocabulary(fields: Fields, rows: int | None) -> int:
         return fields.whole("vocab_size")
     if rows is None:
         raise ConfigError(
-            f"{fields.file}: vocab_size is not given; it must be, where there is no "
-            "tok_embeddings tensor to count its rows"
+            f"{fields.file}: vocab_size is not given; it must be given if there is "
+            "no tok_embeddings tensor, whose rows are counted otherwise"
         )
     return rows
 

@@ -95,8 +95,7 @@ def softmax(fields: Fields, *, kv_heads: int | None = None, **more: Any) -> Atte
         if hidden % heads:
             raise fields.refuse(
                 "hidden_size",
-                f"it must be a multiple of num_attention_heads ({heads}) where head_dim is not "
-                "given",
+                f"it must be a multiple of num_attention_heads ({heads}) if head_dim is not given",
             )
         dim = hidden // heads
     kv = fields.whole("num_key_value_heads", default=default)

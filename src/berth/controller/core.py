@@ -202,7 +202,7 @@ class Reconciler:
             case LookAgain():
                 run.again.append(action.seconds)
             case LookFor():
-                raise TypeError("a plan that was told what is there asks again")
+                raise TypeError("a plan asks for objects that were already looked for")
             case Apply():
                 await self._apply(run, action)
             case Delete():

@@ -45,9 +45,9 @@ class ControllerSettings:
                     f"namespace {name!r} should be small letters, digits and dashes, at most 63"
                 )
         if len(set(self.namespaces)) != len(self.namespaces):
-            raise SettingsError("namespace: one is named twice")
+            raise SettingsError("namespace: one is given twice")
         if not self.identity:
-            raise SettingsError("identity should be unlike that of any other controller")
+            raise SettingsError("identity should differ from that of every other controller")
         if not 1 <= self.workers <= 64:
             raise SettingsError(f"workers is {self.workers}; it should be 1 to 64")
         if not 10 <= self.resync <= 86400:

@@ -82,7 +82,9 @@ def gpu(product: str) -> Device:
         return found[0]
     if found:
         several = ", ".join(sorted(device.product for device in found))
-        raise UnknownMachine(f"GPU product {product!r} may be one of several; say which: {several}")
+        raise UnknownMachine(
+            f"GPU product {product!r} may be one of several; name one of {several}"
+        )
     near = difflib.get_close_matches(key, names, n=3, cutoff=_NEAR)
     guesses = dict.fromkeys(device.product for name in near for device in names[name])
     nearest = f"; nearest: {', '.join(guesses)}" if guesses else ""

@@ -169,7 +169,7 @@ def _notes(
             f"to {human(machine.device.high)}"
         )
     if machine.device.product.startswith("AMD-"):
-        notes.append("no engine of ours has run on AMD's cards, and no image of ours is for them")
+        notes.append("no engine of Berth has run on AMD's GPUs, and no image of Berth is for them")
     for term in around:
         if term.resource == "host" and machine.host_memory and term.bytes > machine.host_memory:
             notes.append(

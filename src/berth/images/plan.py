@@ -168,8 +168,8 @@ def _check_disk(tool: Tool, recipe: Recipe, weights_bytes: int) -> list[str]:
     """A note where it cannot be told. Raises ToolError, with the numbers, where it is too small."""
     if tool.store is None:
         return [
-            f"{tool.name} does not keep its images in a folder of this machine that can be looked "
-            "at, so nobody measured whether there is room"
+            f"{tool.name} does not keep its images in a folder of this machine that can be read, "
+            "so whether there is room was not measured"
         ]
     needed, free = disk_bytes(recipe.variant, weights_bytes), shutil.disk_usage(tool.store).free
     if free >= needed:

@@ -176,8 +176,8 @@ class Authentication:
             return
         option = f"--allowed-host {name}" if name and len(name) <= 200 else "--allowed-host"
         raise Forbidden(
-            f"This server does not go by the host name it was called by. Start it with {option} "
-            "if that name is its own."
+            "The request's Host header is not a name of this server. Start the server with "
+            f"{option} if that name is its own."
         )
 
     def _check_origin(self, origin: str, host: str, scope: Scope) -> None:
@@ -193,7 +193,7 @@ def _too_many(refused: Refused) -> Overloaded:
         else f"{refused.most} requests at one time"
     )
     return Overloaded(
-        f"Rate limit reached for this API key: {said}. Retry-After says when to come again.",
+        f"Rate limit reached for this API key: {said}. Retry-After says when to try again.",
         refused.retry_after,
     )
 

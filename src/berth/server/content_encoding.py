@@ -33,8 +33,8 @@ def unpacker_of(headers: Iterable[tuple[bytes, bytes]]) -> Unpacker | None:
     if encodings not in (["gzip"], ["x-gzip"], ["deflate"]):
         shown = ", ".join(encodings)[:80]
         raise UnknownEncoding(
-            f'The Content-Encoding "{shown}" is not read here. Send the body as it is, or as gzip '
-            "or deflate."
+            f'The Content-Encoding "{shown}" is not supported. Send the body uncompressed, or as '
+            "gzip or deflate."
         )
     return Unpacker(gzip=encodings[0] != "deflate")
 

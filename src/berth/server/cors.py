@@ -21,13 +21,13 @@ def foreign_page(origin: str, *, keys: bool) -> Forbidden:
     shown = shown_origin(origin)
     page = f"A page of {shown}" if shown else "A page of another site"
     if shown == "null":
-        page = "A page that tells no origin (null)"
+        page = "A page without an origin (null)"
     cure = f"Start the server with --cors-origin {shown or 'and its origin'} to let it"
     if keys:
         return Forbidden(f"{page} may not call this server. {cure}.")
     return Forbidden(
         f"{page} may not call this server, which asks for no key. {cure}. If the page is this "
-        "server's own, behind a proxy: let the proxy pass the Host header on, or believe its "
+        "server's own, behind a proxy: let the proxy pass the Host header on, or trust its "
         "X-Forwarded-Host with --forwarded-allow and its address."
     )
 

@@ -42,7 +42,7 @@ class _ProcessSeconds(Collector):
         """Read the clock when scraped."""
         yield CounterMetricFamily(
             "berth_server_seconds",
-            "CPU seconds of the server process; over generation tokens, the server's time a token.",
+            "CPU seconds of the server process; by generation tokens, the server's time a token.",
             value=time.process_time(),
         )
 

@@ -24,12 +24,12 @@ _PHRASES = {
     404: "No such model",
     408: "The request took too long and was cancelled",
     413: "The body is too large",
-    415: "The body is packed in a way that is not read here",
+    415: "The body's Content-Encoding is not supported",
     422: "The body is not of this route's shape",
-    429: "The queue is full, or a limit of the key is reached; Retry-After says when to come again",
+    429: "The queue is full, or a limit of the key is reached; Retry-After says when to try again",
     431: "The request's headers are too large",
     500: "The server failed",
-    503: "Not ready; Retry-After says when to come again",
+    503: "Not ready; Retry-After says when to try again",
 }
 # Whatever a route does, a request may be broken HTTP, for another host, or meet a fault of ours.
 _EVERYWHERE = (400, 403, 408, 431, 500)

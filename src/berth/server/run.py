@@ -36,8 +36,8 @@ _STOP_SECONDS = 10.0  # for the model to end once it is told to
 _CLOSE_SECONDS = 5  # for answers that are already written to reach their clients
 _BACKLOG = 2048
 _LISTEN_CURES = {
-    errno.EADDRINUSE: "; take another one with --port, or end what listens there",
-    errno.EACCES: "; take one above 1023 with --port",
+    errno.EADDRINUSE: "; choose another one with --port, or end the process that listens there",
+    errno.EACCES: "; choose one above 1023 with --port",
     errno.EADDRNOTAVAIL: "; --host takes an address of this machine",
 }
 
@@ -208,7 +208,7 @@ async def _until_told(
             if told in done:
                 return False
             if serving in done:
-                log.error("the HTTP server ended by itself")
+                log.error("the HTTP server ended without being asked to")
                 return True
             error = starting.exception()
             if error is not None:

@@ -62,7 +62,7 @@ class ServerSettings:
         for origin in self.cors_origins:
             if not is_origin_pattern(origin):
                 raise ValueError(
-                    "cors_origin should be a scheme and a host without a path, as "
+                    "cors_origin should be a scheme and a host without a path, such as "
                     f"http://localhost:3000, not {origin!r}"
                 )
         for host in self.allowed_hosts:

@@ -72,7 +72,7 @@ def _check_beams(generate: GenerateParams, *, greedy: bool) -> None:
         "diversity_penalty",
         generate.diversity_penalty,
         0 < generate.diversity_penalty < math.inf if groups > 1 else True,
-        "above 0 where num_beam_groups is above 1, or the groups would be the same",
+        "above 0 if num_beam_groups is above 1; otherwise the groups would be the same",
     )
     if groups > 1 and not greedy:
         raise InvalidRequest(

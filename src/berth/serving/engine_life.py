@@ -216,7 +216,7 @@ class EngineLife:
         elif code is not None:
             reason = f"{what} {how_it_ended(code)}"
             if code == -signal.SIGKILL and self._oom.known:
-                reason += ", and not by the kernel for want of memory"
+                reason += ", and not by the kernel because memory ran out"
             if code > 0 and self._words.line:
                 reason += f"; its last line was: {self._words.line[:_LINE_SHOWN]}"
         else:

@@ -48,7 +48,7 @@ class RankLink(asyncio.Protocol):
                     self.rank = getattr(message, "rank", None)
                 self._owner.link_message(self, message)
         except (ProtocolError, msgspec.DecodeError) as error:
-            self.problem = f"sent what is no message: {error}"
+            self.problem = f"sent bytes that are not a message: {error}"
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

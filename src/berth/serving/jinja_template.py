@@ -180,8 +180,8 @@ def _cut_after(text: str, last: str) -> str:
     at = text.rfind(words) if words else -1
     if at < 0:
         raise InvalidRequest(
-            "continue_final_message: the model's chat template does not write the last message as "
-            "it is, so that there is no place where it goes on",
+            "continue_final_message: the model's chat template changes the last message, "
+            "so the answer cannot go on from its end",
             "continue_final_message",
         )
     return text[: at + len(words)]

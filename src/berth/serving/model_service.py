@@ -176,7 +176,7 @@ class ModelService:
         if self._draining:
             raise Unavailable("The server is shutting down.", retry_after=5.0)
         if self._supervisor.state == "failed":
-            raise Unavailable("The model's engine cannot run; its owner has to look.", 60.0)
+            raise Unavailable("The model's engine cannot run; the server's log says why.", 60.0)
         if self._ready is None:
             raise Unavailable("The model is still being loaded.", retry_after=2.0)
         return self._ready
@@ -295,4 +295,4 @@ class ModelService:
 
     def engine_given_up(self, reason: str) -> None:
         self._settled.set()
-        self._fail_all(EngineFailed("The model's engine cannot run; its owner has to look."))
+        self._fail_all(EngineFailed("The model's engine cannot run; the server's log says why."))

@@ -245,13 +245,13 @@ def _check_one_may_come(
     left = set(options.allowed_token_ids) - {word[0] for word in bad_words if len(word) == 1}
     if not left:
         raise InvalidRequest(
-            "allowed_token_ids should have a token that bad_words does not keep out",
+            "allowed_token_ids should have a token that bad_words does not exclude",
             "allowed_token_ids",
         )
     if options.min_tokens and not left - stop_token_ids:
         raise InvalidRequest(
-            "allowed_token_ids should have a token that is no stop token, for none of these may "
-            f"come before min_tokens ({options.min_tokens}) others",
+            "allowed_token_ids should have a token that is not a stop token: a stop token may come "
+            f"only after min_tokens ({options.min_tokens}) others",
             "allowed_token_ids",
         )
 

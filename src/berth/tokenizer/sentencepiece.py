@@ -76,7 +76,7 @@ class SentencePieceTokenizer:
                 continue
             token = wanted if wanted >= len(self._pieces) else len(self._pieces)
             if token - len(self._pieces) > _WIDEST_GAP:
-                raise TokenizerError(f"the added token {text!r} has the id {token}, too far behind")
+                raise TokenizerError(f"the added token {text!r} has the id {token}, too large")
             # Ids that nothing has stay without a text.
             self._pieces += [""] * (token - len(self._pieces)) + [text]
             own[text] = token

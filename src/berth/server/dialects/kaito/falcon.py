@@ -74,7 +74,7 @@ class FalconRequest(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     bad_words_ids: Annotated[
         Annotated[list[_Token | _Words], stated(maxItems=MAX_BAD_WORDS)] | None,
-        _generates("token ids, or lists of token ids, that may not come"),
+        _generates("token ids, or lists of token ids, that the output must not hold"),
     ] = None
     num_return_sequences: Annotated[_Some, stated(**bound("choices"))] | None = 1
     output_scores: Annotated[bool | None, _said("accepted, without effect")] = False

@@ -53,7 +53,7 @@ def mount(mount: Mount, server: Server) -> None:
         if not (server.settings.allow_shutdown or server.keys.asked):
             raise Forbidden(
                 "POST /shutdown needs a key, and this server has none. Start it with "
-                "--allow-shutdown to let everybody who reaches it end it, or with BERTH_API_KEY."
+                "BERTH_API_KEY, or with --allow-shutdown, which lets every client end it."
             )
         server.lifecycle.request_shutdown()
         return json_response(Nothing())

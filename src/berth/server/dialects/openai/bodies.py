@@ -169,7 +169,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
     role: Annotated[
         str,
         stated(
-            description="which of them the model knows, and in which order, its template says",
+            description="the model's template says which of them it knows, and in which order",
             enum=[*sorted(ROLES), "developer"],
             **bound("roles"),
         ),

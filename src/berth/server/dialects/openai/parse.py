@@ -92,7 +92,7 @@ def template_options(request: ChatCompletionRequest) -> ChatOptions:
     variables = dict(request.chat_template_kwargs or {})
     for name in RESERVED_VARIABLES & variables.keys():
         field = f"chat_template_kwargs.{name}"
-        raise InvalidRequest(f"{field} is the server's own to set; leave it out", field)
+        raise InvalidRequest(f"{field} is set by the server; leave it out", field)
     for name in ("enable_thinking", "reasoning_effort"):
         if (value := getattr(request, name)) is not None:
             variables.setdefault(name, value)
