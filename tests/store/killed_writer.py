@@ -1,6 +1,7 @@
-"""Writes keys until it is killed: python killed_writer.py, told what to do line by line.
+"""Writes keys and a session until it is killed: python killed_writer.py, told line by line.
 
-Told `forever URL SEED`, it forks a child that makes, rotates and revokes keys without end. Told
+Told `forever URL SEED`, it forks a child that makes keys, adds to the one session, rotates and
+revokes keys without end. Told
 `statement URL SEED N`, the child does one of each, and kills itself right before its Nth call of
 the database's driver. What a child has been given back by the store it writes as a line of JSON,
 which is the acknowledgement; "pid N" comes first and "ended" when it is dead.
@@ -23,8 +24,12 @@ from sqlalchemy import Engine, event
 from berth.store.keys import KeyStore
 from berth.store.place import place_of
 from berth.store.records import NewKey
+from berth.store.sessions import SessionStore
+from berth.store.window import Exchange
 
 NOW = 1_800_000_000
+OWNER, SESSION = "key_0123456789abcdef", "1"
+STEPS = ("create", "say", "rotate", "revoke")
 
 
 def _say(line: str) -> None:
@@ -33,12 +38,13 @@ def _say(line: str) -> None:
 
 def _write(url: str, seed: int, steps: int | None) -> None:
     drawn = random.Random(seed)
-    store = KeyStore(place_of(None, url, {}))
+    place = place_of(None, url, {})
+    store, sessions = KeyStore(place), SessionStore(place)
     _say(json.dumps({"did": "open"}))
     made: list[str] = []
     done = 0
     while steps is None or done < steps:
-        what = "create" if not made else ("create", "rotate", "revoke")[done % 3]
+        what = "create" if not made else STEPS[done % len(STEPS)]
         if what == "create":
             key, secret = store.create(NewKey(name=f"{seed}-{done}"), NOW)
             made.append(key.id)
@@ -46,6 +52,11 @@ def _write(url: str, seed: int, steps: int | None) -> None:
         elif what == "rotate":
             key, secret = store.rotate(drawn.choice(made), NOW, 0)
             _say(json.dumps({"did": what, "id": key.id, "secret": secret}))
+        elif what == "say":
+            words = f"{seed}-{done}"
+            exchange = Exchange(asked=words, answered=words[::-1], tokens=done, created_at=NOW)
+            place_in_it = sessions.append(OWNER, SESSION, exchange)
+            _say(json.dumps({"did": what, "said": words, "place": place_in_it}))
         else:
             key_id = made.pop(drawn.randrange(len(made)))
             store.revoke(key_id, NOW)
@@ -75,7 +86,7 @@ def main() -> None:
             try:
                 if what == "statement":
                     _die_at(int(rest[0]))
-                _write(url, int(seed), None if what == "forever" else 3)
+                _write(url, int(seed), None if what == "forever" else len(STEPS))
                 _say(json.dumps({"did": "all"}))
             finally:
                 os._exit(0)

@@ -22,7 +22,9 @@ from sqlalchemy import create_engine, text
 
 from berth.store.keys import KeyStore
 from berth.store.place import Place, place_of
-from store.killed_writer import NOW
+from berth.store.sessions import SessionStore
+from berth.store.window import Room
+from store.killed_writer import NOW, OWNER, SESSION
 
 KILLS = int(os.environ.get("BERTH_TEST_KILLS", "50"))
 MOST_STATEMENTS = 200
@@ -88,14 +90,19 @@ def url_of(place: Place) -> str:
 
 
 class Acknowledged:
-    """What a database must hold: each key's newest secret, or None where it was revoked."""
+    """What a database must hold: each key's newest secret, or None where it was revoked; and what
+    was said in the session, by its place there."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, str | None] = {}
         self.old: list[str] = []
+        self.said: dict[int, str] = {}
 
     def add(self, steps: list[dict[str, Any]]) -> None:
         for step in steps:
+            if "said" in step:
+                assert step["place"] not in self.said
+                self.said[step["place"]] = step["said"]
             if "id" in step:
                 before = self.secrets.get(step["id"])
                 if before is not None:
@@ -120,10 +127,24 @@ class Acknowledged:
                 assert found.key == key
                 unacknowledged += found.reason is not None  # the last step ended it
         unacknowledged += len(keys)
+        unacknowledged += self._check_session(place)
         assert unacknowledged <= self.kills
         assert len({key.id for key in snapshot.keys.values()}) == len(snapshot.keys)
 
     kills = 0
+
+    def _check_session(self, place: Place) -> int:
+        """How many exchanges are there that were not acknowledged."""
+        store = SessionStore(place)
+        _, everything = store.window(OWNER, SESSION, Room())
+        listed = [session.exchanges for session in store.list(OWNER)]
+        store.close()
+        assert listed == ([len(everything)] if everything else [])
+        for at, words in self.said.items():
+            assert everything[at - 1].asked == words
+        assert all(each.answered == each.asked[::-1] for each in everything)
+        assert len({each.asked for each in everything}) == len(everything), "one is doubled"
+        return len(everything) - len(self.said)
 
 
 def whole(place: Place) -> None:
@@ -158,6 +179,7 @@ def test_a_kill_at_a_random_moment_loses_nothing_that_was_acknowledged(
     held.check(place)
     whole(place)
     assert len(held.secrets) > kills / 2
+    assert len(held.said) > kills / 2
 
 
 def test_a_kill_at_each_statement_loses_nothing_that_was_acknowledged(
@@ -178,6 +200,6 @@ def test_a_kill_at_each_statement_loses_nothing_that_was_acknowledged(
         held.add(steps)
         held.check(place)
         whole(place)
-    # Kills before it was open, and before each of the three changes was acknowledged.
-    assert seen == {0, 1, 2, 3, 5}
+    # Kills before it was open, and before each of the four changes was acknowledged.
+    assert seen == {0, 1, 2, 3, 4, 6}
     assert at > 30

@@ -17,3 +17,11 @@ class NameTaken(Exception):
 
 class KeyIsRevoked(Exception):
     """The key was revoked, and stays so."""
+
+
+class NoSuchSession(Exception):
+    """This owner has no session of this id."""
+
+
+class SessionMoved(Exception):
+    """Another request has added to the session since it was read."""

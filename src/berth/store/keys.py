@@ -25,6 +25,9 @@ from berth.store.tables import api_key_secrets, api_keys, store_versions
 _KEYS = "keys"  # their row of store_versions
 
 
+_VERSION = select(store_versions.c.value).where(store_versions.c.name == _KEYS)
+
+
 class KeyStore:
     """The keys of one database. Every method may raise StoreError; `now` is seconds since 1970.
 
@@ -123,9 +126,7 @@ class KeyStore:
         """All keys as a server needs them; `known` itself where nothing has changed since."""
         with store_errors(self._place), self._engine.connect() as connection:
             # Read first: keys that are newer than their version are only read once more.
-            version = connection.execute(
-                select(store_versions.c.value).where(store_versions.c.name == _KEYS)
-            ).scalar_one()
+            version = connection.execute(_VERSION).scalar_one()
             if known is not None and known.version == version:
                 return known
             keys = _read_keys(connection)

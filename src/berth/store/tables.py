@@ -14,10 +14,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 # Oldest first. The last one is what this version reads.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 
 metadata = MetaData()
 
@@ -56,6 +57,30 @@ api_key_secrets = Table(
     Column("hint", String(32), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("valid_until", BigInteger),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("owner", String(32), nullable=False),  # a key's id; empty: no key of the database
+    Column("id", String(200), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("exchanges", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    UniqueConstraint("owner", "id", name="sessions_owner_id"),
+)
+
+session_exchanges = Table(
+    "session_exchanges",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.number"), primary_key=True),
+    Column("place", Integer, primary_key=True),  # in its session, from 1
+    Column("asked", Text, nullable=False),
+    Column("answered", Text, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
 )
 
 # How often something changed, so that a server need not read it all to know that nothing did.
