@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from berth.models.parallel import ColumnLinear, Group, HeadShare, padded_rows, share_heads
+from berth.kernels.linear import padded_rows
+from berth.models.formats import PlainWeight
+from berth.models.linear import choose_linear
+from berth.models.parallel import ColumnLinear, Group, HeadShare, share_heads
 from engines.native.harness import alone
 from models.checkpoints import tiny_config
 
@@ -62,7 +65,7 @@ def test_a_row_has_the_same_product_alone_and_among_others(
     torch.manual_seed(1)
     linear = ColumnLinear(inner, 1000)
     weight = (torch.randn(1000, inner) / inner**0.5).to(dtype)
-    linear.fill(weight, pack=pack)
+    linear.fill(choose_linear(PlainWeight(weight), pack=pack))
     x = torch.randn(90, inner).to(dtype)
     together = linear(x)
     close = 1e-4 if dtype == torch.float32 else 0.03

@@ -13,6 +13,8 @@ from berth.checkpoint.config import ModelConfig
 from berth.kernels.batch import LayerCache, StepBatch
 from berth.kernels.native_ops import make_ops
 from berth.kernels.ops import AttentionShape, HeadNorm, TorchOps
+from berth.models.formats import PlainWeight
+from berth.models.linear import choose_linear
 from berth.models.loading import Loader
 from berth.models.parallel import ColumnLinear, Group, RowLinear, TokenEmbedding, share_heads
 from berth.models.positions import PositionTables, position_tables
@@ -67,7 +69,11 @@ class Decoder(nn.Module, ABC):
     def __init__(
         self, config: ModelConfig, group: Group, dtype: torch.dtype, positions: int
     ) -> None:
-        """`positions`: the longest sequence that will be run, in tokens."""
+        """
+        Args:
+            dtype: of activations and cache, and of weights that are stored as floats.
+            positions: the longest sequence that will be run, in tokens.
+        """
         super().__init__()
         self.config = config
         self.group = group
@@ -153,7 +159,9 @@ class Decoder(nn.Module, ABC):
         self.embedding.fill(embedding)
         self.load_layers(loader)
         if self.config.tie_embeddings:
-            self.head.fill(embedding, pack=False)  # a packed one would be a second copy
+            # A packed one would be a second copy.
+            self.head.fill(choose_linear(PlainWeight(embedding), pack=False))
         else:
-            self.head.fill(loader.rows([loader.share(HEAD.removesuffix(".weight"))]))
+            head = [loader.share(HEAD.removesuffix(".weight"))]
+            loader.fill_columns(self.head, head, bias=False)
         return loader.bytes

@@ -18,6 +18,7 @@ from berth.kernels.batch import LayerCache, StepBatch
 from berth.kernels.ops import HeadNorm, TorchOps
 from berth.models import llama
 from berth.models.decoder import Attention, Decoder
+from berth.models.linear import choose_linear
 from berth.models.loading import Loader
 from berth.models.parallel import Group
 from berth.models.positions import PositionTables, position_tables
@@ -106,7 +107,7 @@ class Gemma(Decoder):
         layer.output_norm = _norm(loader, f"{at}.post_feedforward_layernorm")
         attention, scale = layer.attention, config.query_scale
         parts = llama.head_rows(attention, name)
-        weight = loader.rows(parts)
+        packed = loader.packed_rows(parts)
         bias = loader.rows(parts, "bias") if config.qkv_bias else None
         if config.qk_norm:  # what follows a norm cannot be scaled before it
             query = _norm(loader, f"{name}.q_norm") * scale
@@ -114,10 +115,10 @@ class Gemma(Decoder):
             attention.norm = HeadNorm(query, key, config.norm_eps)
         else:
             mine = attention.share.heads * attention.shape.head_dim
-            for part in (weight, bias):
-                if part is not None:
-                    part[:mine] *= scale
-        attention.qkv.fill(weight, bias)
+            packed.scale_rows(mine, scale)
+            if bias is not None:
+                bias[:mine] *= scale
+        attention.qkv.fill(choose_linear(packed, bias))
         loader.fill_row(attention.out, f"{name}.o_proj", config.out_bias)
         gate_up = [loader.share(f"{at}.mlp.{part}_proj") for part in ("gate", "up")]
         loader.fill_columns(layer.mlp.gate_up, gate_up, bias=False)

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from berth.limits.memory import give_back
+from berth.models.formats import Packed, Rows, WeightFormat, format_named
+from berth.models.linear import choose_linear
 from berth.models.parallel import ColumnLinear, Group, RowLinear, divide
 from berth.models.weights.names import tensor_shapes
 from berth.models.weights.source import WeightSource
 
+__all__ = ["Loader", "Rows"]
+
 _LARGE = 16 * 2**20  # bytes of a matrix
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Some rows of a layer's weight and bias; `layer` is their name without ".weight"."""
-
-    layer: str
-    start: int
-    count: int
-
-
 class Loader:
-    """Copies this rank's part of each tensor, as one dtype, and counts the bytes."""
+    """Copies this rank's part of each tensor, and counts the bytes.
+
+    A linear layer's weight is taken as its format says; everything else as floats of one dtype.
+    """
 
     def __init__(
         self,
@@ -35,7 +32,11 @@ class Loader:
         dtype: torch.dtype,
         loaded: Callable[[int], None],
     ) -> None:
-        """`loaded` is called with the bytes just taken, after each copy."""
+        """
+        Args:
+            dtype: of what is stored as floats, and of activations.
+            loaded: called with the bytes just taken, after each copy.
+        """
         self.group = group
         self.dtype = dtype
         self.bytes = 0
@@ -43,10 +44,14 @@ class Loader:
         self._loaded = loaded
         self._shapes = tensor_shapes(source.config)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The full shape of a tensor."""
+        return self._shapes[name]
+
     def whole(self, name: str) -> torch.Tensor:
         """All of a tensor."""
-        result = self._empty(*self._shapes[name])
-        self._copy(name, result, dim=0, start=0, length=None)
+        result = self.empty(self._shapes[name])
+        self.copy(name, result, length=None)
         return result
 
     def share(self, layer: str) -> Rows:
@@ -55,39 +60,52 @@ class Loader:
         return Rows(layer, self.group.rank * count, count)
 
     def rows(self, parts: Sequence[Rows], kind: str = "weight") -> torch.Tensor:
-        """Rows of one tensor or several of one width, one below the other. `kind`: or "bias"."""
+        """Rows of one tensor of floats or several of one width, one below the other.
+
+        Args:
+            kind: or "bias".
+        """
         width = self._shapes[f"{parts[0].layer}.{kind}"][1:]
-        result = self._empty(sum(part.count for part in parts), *width)
+        result = self.empty((sum(part.count for part in parts), *width))
         at = 0
         for part in parts:
             into = result[at : at + part.count]
-            self._copy(f"{part.layer}.{kind}", into, dim=0, start=part.start, length=part.count)
+            self.copy(f"{part.layer}.{kind}", into, start=part.start, length=part.count)
             at += part.count
         return result
 
+    def packed_rows(self, parts: Sequence[Rows]) -> Packed:
+        """The weight that these rows are, in the layers' own format."""
+        return self._format(parts[0].layer).rows(self, parts)
+
     def fill_columns(self, linear: ColumnLinear, parts: Sequence[Rows], bias: bool) -> None:
         """A layer made of these rows."""
-        linear.fill(self.rows(parts), self.rows(parts, "bias") if bias else None)
+        packed = self.packed_rows(parts)
+        linear.fill(choose_linear(packed, self.rows(parts, "bias") if bias else None))
 
     def fill_row(self, linear: RowLinear, layer: str, bias: bool) -> None:
         """A layer that has this rank's columns of the weight, and the whole bias."""
-        weight = self._empty(*linear.shape)
         width = linear.input_size_per_partition
-        start = self.group.rank * width
-        self._copy(f"{layer}.weight", weight, dim=1, start=start, length=width)
-        linear.fill(weight, self.whole(f"{layer}.bias") if bias else None)
+        packed = self._format(layer).columns(self, layer, self.group.rank * width, width)
+        linear.fill(choose_linear(packed), self.whole(f"{layer}.bias") if bias else None)
 
-    def _empty(self, *shape: int) -> torch.Tensor:
+    def empty(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Where a part of the weights goes. `dtype`: if not of floats."""
+        dtype = dtype or self.dtype
         # The matrices of a layer, each freed once it is packed, leave holes that the next large one
         # does not fit into: without this the peak of loading was 100 MB above what is in use.
-        if math.prod(shape) * self.dtype.itemsize >= _LARGE and self.group.device.type == "cpu":
+        if math.prod(shape) * dtype.itemsize >= _LARGE and self.group.device.type == "cpu":
             give_back()
-        return torch.empty(shape, dtype=self.dtype, device=self.group.device)
+        return torch.empty(tuple(shape), dtype=dtype, device=self.group.device)
 
-    def _copy(
-        self, name: str, into: torch.Tensor, *, dim: int, start: int, length: int | None
+    def copy(
+        self, name: str, into: torch.Tensor, *, dim: int = 0, start: int = 0, length: int | None
     ) -> None:
+        """Copy a part of a tensor, converted to `into`'s dtype, and count the bytes."""
         into.copy_(self._source.read(name, dim=dim, start=start, length=length))
         self._source.release(name)
         self.bytes += into.nbytes
         self._loaded(into.nbytes)
+
+    def _format(self, layer: str) -> WeightFormat:
+        return format_named("plain")

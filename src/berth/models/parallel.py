@@ -1,11 +1,10 @@
 """Tensor parallelism: everything that Berth takes from fairscale, behind one module.
 
 The layers are fairscale's column- and row-parallel linears and its vocabulary-parallel embedding,
-partitioned, gathered and reduced by its own functions. Two things differ, and both are about
-memory: fairscale's constructors build the whole matrix on every rank to cut a shard from it, so
-ours leave the weight to `fill`; and on CPU the product is oneDNN's, on a weight that is packed once
-into its own layout (0.8 of the memory's bandwidth where a plain product reaches 0.6), or ours, on
-the same packed weight, where there are few rows and AMX (0.95).
+partitioned, gathered and reduced by its own functions. Two things differ. fairscale's constructors
+build the whole matrix on every rank to cut a shard from it, so ours leave the weight to `fill`. And
+the product on this rank is a `Linear`'s, which knows the weight's format and nothing of other
+ranks.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from fairscale.nn.model_parallel.mappings import (
 )
 from torch import nn
 
-from berth.kernels.linear import MOST_ROWS, FewRows
+from berth.kernels.linear import Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,61 +89,6 @@ def _degree() -> int:
     return degree
 
 
-def _has_onednn(dtype: torch.dtype) -> bool:
-    return torch._C._has_mkldnn and dtype in (torch.float32, torch.bfloat16)
-
-
-def padded_rows(rows: int) -> int:
-    """The row count that a oneDNN product of `rows` rows is computed with: never less.
-
-    oneDNN compiles and keeps a primitive of 0.2 to 0.5 MB for each weight's shape and each row
-    count, and those of steps that prefill are all numbers up to --max-batch-tokens. Of these
-    there are 29 up to 1,024: 2, every fourth up to 32 and four to a doubling beyond, so that at
-    most a fifth of the rows is padding once there are 16. No row is computed alone: oneDNN sums a
-    lone row in another order than several, and a request is to have the same bits alone and among
-    others.
-    """
-    if rows <= 2:
-        return 2
-    step = max(4, 1 << max(0, (rows - 1).bit_length() - 3))
-    return -(-rows // step) * step
-
-
-class _Product:
-    """x @ weight.T + bias with the weight in the layout that is fastest on its device."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, pack: bool) -> None:
-        self.bias = bias
-        # Packed or not, it gives a row the same bits whatever is beside it. F.linear does not.
-        self.onednn = weight.device.type == "cpu" and _has_onednn(weight.dtype)
-        self.weight = weight
-        self.few_rows: FewRows | None = None
-        if pack and self.onednn:
-            weight = weight.contiguous()
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)
-            self.few_rows = FewRows.of(weight, self.weight)
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        rows = x.shape[0]
-        if self.few_rows is not None and rows <= MOST_ROWS and x.is_contiguous():
-            return self.few_rows(x, self.bias)
-        if not self.onednn:
-            return F.linear(x, self.weight, self.bias)
-        size = padded_rows(rows)
-        if size == rows:
-            return self._multiply(x)
-        padded = x.new_empty(size, x.shape[1])
-        padded[:rows] = x
-        padded[rows:] = 0
-        return self._multiply(padded)[:rows]
-
-    def _multiply(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
-            x, self.weight, self.bias, "none", [], ""
-        )
-        return y
-
-
 class ColumnLinear(ColumnParallelLinear):  # type: ignore[misc]
     """Each rank holds out_features / degree rows; the output stays split unless gathered."""
 
@@ -155,22 +99,20 @@ class ColumnLinear(ColumnParallelLinear):  # type: ignore[misc]
         self.out_features = out_features
         self.gather_output = gather_output and degree > 1
         self.output_size_per_partition = divide(out_features, degree)
-        self._product: _Product | None = None
+        self._linear: Linear | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """This rank's weight: [out_features / degree, in_features]."""
         return self.output_size_per_partition, self.in_features
 
-    def fill(
-        self, weight: torch.Tensor, bias: torch.Tensor | None = None, *, pack: bool = True
-    ) -> None:
-        """Take this rank's rows. Not packed: `weight` itself is used, shared with its owner."""
-        self._product = _Product(weight, bias, pack)
+    def fill(self, linear: Linear) -> None:
+        """Take this rank's rows, and their bias if there is one."""
+        self._linear = linear
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        assert self._product is not None, "fill() comes first"
-        y = self._product(x)
+        assert self._linear is not None, "fill() comes first"
+        y = self._linear.forward(x)
         if self.gather_output:
             y = gather_from_model_parallel_region(y)
         return y
@@ -187,7 +129,7 @@ class RowLinear(RowParallelLinear):  # type: ignore[misc]
         self.input_is_parallel = True
         self.input_size_per_partition = divide(in_features, degree)
         self._divided = degree > 1  # where it is not, fairscale's autograd function only costs
-        self._product: _Product | None = None
+        self._linear: Linear | None = None
         self._bias: torch.Tensor | None = None
 
     @property
@@ -195,9 +137,9 @@ class RowLinear(RowParallelLinear):  # type: ignore[misc]
         """This rank's weight: [out_features, in_features / degree]."""
         return self.out_features, self.input_size_per_partition
 
-    def fill(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    def fill(self, linear: Linear, bias: torch.Tensor | None = None) -> None:
         """Take this rank's columns, and the whole bias, which is added once, after the sum."""
-        self._product = _Product(weight, None, pack=True)
+        self._linear = linear
         self._bias = bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -210,8 +152,8 @@ class RowLinear(RowParallelLinear):  # type: ignore[misc]
 
     def _partial(self, x: torch.Tensor) -> torch.Tensor:
         """This rank's part of the sum."""
-        assert self._product is not None, "fill() comes first"
-        return self._product(x)
+        assert self._linear is not None, "fill() comes first"
+        return self._linear.forward(x)
 
     def _complete(self, y: torch.Tensor) -> torch.Tensor:
         """All ranks' parts and the bias."""

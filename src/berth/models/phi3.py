@@ -7,6 +7,7 @@ from __future__ import annotations
 import torch
 
 from berth.models.decoder import Attention
+from berth.models.linear import choose_linear
 from berth.models.llama import Layer, Llama
 from berth.models.loading import Loader, Rows
 
@@ -36,23 +37,20 @@ class Phi3(Llama):
             Rows(fused, keys + share.first_kv * dim, share.kv_heads * dim),
             Rows(fused, values + share.first_kv * dim, share.kv_heads * dim),
         ]
-        weight = loader.rows(parts)
+        packed = loader.packed_rows(parts)
         if config.rotary_dim is not None:
-            turned = (share.heads + share.kv_heads) * dim
-            weight[:turned] = rotated_apart(weight[:turned], dim, config.rotary_dim)
-        attention.qkv.fill(weight, None)
+            heads = share.heads + share.kv_heads
+            packed.reorder_rows(rotated_apart(heads, dim, config.rotary_dim))
+        attention.qkv.fill(choose_linear(packed))
         loader.fill_row(attention.out, f"{at}.o_proj", bias=False)
 
 
-def rotated_apart(weight: torch.Tensor, head_dim: int, rotary: int) -> torch.Tensor:
-    """The rows of heads whose first `rotary` dimensions are rotated, in an order in which dimension
-    i is rotated with i + head_dim / 2, as in a head that is rotated whole.
+def rotated_apart(heads: int, head_dim: int, rotary: int) -> torch.Tensor:
+    """The order of the rows of `heads` heads whose first `rotary` dimensions are rotated, in which
+    dimension i is rotated with i + head_dim / 2, as in a head that is rotated whole: [rows].
 
     Queries and keys are reordered alike, so their products stay what they are. The angles of the
     dimensions left over are zero (models/rope.py).
-
-    Args:
-        weight: [heads * head_dim, hidden].
     """
     half = rotary // 2
     rest = (head_dim - rotary) // 2
@@ -62,10 +60,9 @@ def rotated_apart(weight: torch.Tensor, head_dim: int, rotary: int) -> torch.Ten
             *range(rotary, rotary + rest),
             *range(half, rotary),
             *range(rotary + rest, head_dim),
-        ],
-        device=weight.device,
+        ]
     )
-    return weight.view(-1, head_dim, weight.shape[-1])[:, order].flatten(0, 1)
+    return (torch.arange(heads)[:, None] * head_dim + order).flatten()
 
 
 MODEL = Phi3

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from berth.models.parallel import padded_rows
+from berth.kernels.linear import padded_rows
 from engines.native.harness import Engine, random_prompt
 
 
