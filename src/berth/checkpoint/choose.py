@@ -1,7 +1,7 @@
 """Which engine runs a model: the only place that decides it. Pure.
 
-`berth fit`, `check`, `plan`, `serve`, the image build and the engines' own refusals follow it. Its
-answers are engines that can be started.
+`berth fit`, `check`, `plan`, `serve`, the image build and the engines' own refusals follow it. It
+answers only with engines that Berth can start.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class ModelConfig:
     rope_theta: float = 10000.0
     rope_scaling: RopeScaling | None = None
     rotary_dim: int | None = None  # the first so many of a head's dimensions are rotated; None: all
-    rope_local_theta: float | None = None  # of layers with a window, where it is another one
+    rope_local_theta: float | None = None  # of layers with a window, if it is another one
     # Meta rotates neighbouring pairs (0,1),(2,3)…; Hugging Face rotates halves (0,d/2),(1,d/2+1)…
     # and permutes wq and wk to match. We keep either file's weights as they are.
     rope_interleaved: bool = False
@@ -51,7 +51,7 @@ class ModelConfig:
     alibi: bool = False
     # Attention and MLP side by side, both reading the layer's input; else one after the other.
     parallel_attention: bool = False
-    norms_per_layer: int = 2  # 1 where attention and MLP, side by side, share one
+    norms_per_layer: int = 2  # 1 if attention and MLP, side by side, share one
     # Tokens that a layer's attention looks back, itself included; None: all. One entry a layer.
     windows: tuple[int | None, ...] = ()
     qkv_bias: bool = False
@@ -70,11 +70,11 @@ class ModelConfig:
     dtype: str = "bfloat16"  # as stored
 
     def window(self, layer: int) -> int | None:
-        """How far back `layer` looks, in tokens; None where it sees everything."""
+        """How far back `layer` looks, in tokens; None if it sees everything."""
         return self.windows[layer] if self.windows else None
 
     def require_degree(self, degree: int) -> None:
-        """Raises ConfigError where this many ranks cannot share the model."""
+        """Raises ConfigError if this many ranks cannot share the model."""
         if degree not in self.degrees():
             raise ConfigError(
                 f"tensor-parallel degree {degree} does not divide {self.num_heads} heads, "

@@ -1,4 +1,4 @@
-"""What is known of a model before its weights are read: one description, for all who ask. Pure.
+"""What is known of a model before its weights are read: one description for every caller. Pure.
 
 Fit takes its sizes, the native engine its configuration, and `choose.engine_for` the engine.
 """
@@ -33,12 +33,12 @@ class Description:
     numbers: ModelNumbers | None  # None: its sizes are not known, and `unsized` says why
     unsized: str | None = None
     native: ModelConfig | None  # what the native engine computes; None: it does not
-    refusal: str | None = None  # why it does not, where it knows the architecture
+    refusal: str | None = None  # why it does not, if it knows the architecture
     quantization: str | None = None  # how the weights are packed, as `quantised.method_of` has it
     model_type: str | None = None
     remote_code: bool = False  # it brings Python of its own, by which transformers could load it
     complaint: str | None = None  # why no engine serves it, as `purpose.complaint` says it
-    stored_bytes: int | None = None  # of all tensors, where the files' headers were read
+    stored_bytes: int | None = None  # of all tensors, if the files' headers were read
 
 
 def describe_hf(
@@ -51,9 +51,9 @@ def describe_hf(
     """What a config.json says.
 
     Args:
-        config: its content, with what the weights' headers tell put in (`folder.read_hf_json`).
+        config: its content, completed from the weights' headers (`folder.read_hf_json`).
         generation: the content of generation_config.json, if there is one.
-        stored_bytes: of all tensors, where their headers were read.
+        stored_bytes: of all tensors, if their headers were read.
         stored_dtype: of most of those bytes. If config.json names another, the weights are loaded
             as that one (so does transformers), and `stored_bytes` is what they then take.
 

@@ -2,7 +2,7 @@
 
 CheckpointError
   ConfigError          config.json or params.json: a key is missing, malformed, or contradicts
-    UnknownArchitecture    its class is none whose tensors are known
+    UnknownArchitecture    the tensors of its class are not known
   HeaderError          the beginning of a safetensors file
   NoEngine             no engine, or not the one that was asked for, runs this model
   WeightError          a tensor is missing, torn, damaged or of another shape (berth.models)
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 
 class CheckpointError(ValueError):
-    """A model cannot be read or run as it lies there; the message is a sentence."""
+    """A model cannot be read or run in its present state; the message is a sentence."""
 
 
 class ConfigError(CheckpointError):

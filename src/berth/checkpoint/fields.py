@@ -30,7 +30,7 @@ class Fields:
         return any(self.values.get(key) is not None for key in keys)
 
     def is_null(self, key: str) -> bool:
-        """Whether the key is there and says null, where that means more than "not given"."""
+        """Whether the key is there and says null, if that means more than "not given"."""
         return key in self.values and self.values[key] is None
 
     def refuse(self, key: str, why: str) -> ConfigError:
@@ -41,7 +41,7 @@ class Fields:
         return ConfigError(f"{self.file}: {self.prefix}{key} is {value}: {why}")
 
     def missing(self, key: str, what: str) -> ConfigError:
-        """The error to raise where `key` is not there."""
+        """The error to raise if `key` is not there."""
         return ConfigError(f"{self.file}: {self.prefix}{key} is missing; it must be {what}")
 
     def whole(self, *keys: str, default: int | None = None) -> int:
@@ -65,7 +65,7 @@ class Fields:
         return default
 
     def maybe(self, *keys: str) -> int | None:
-        """As `whole`, but None where none of them is there."""
+        """As `whole`, but None if none of them is there."""
         return self.whole(*keys) if self.has(*keys) else None
 
     def number(self, key: str, default: float | None = None) -> float:
@@ -109,7 +109,7 @@ class Fields:
         return value
 
     def names(self, key: str) -> list[str] | None:
-        """A list of strings, or one of them; None where it is absent."""
+        """A list of strings, or one of them; None if it is absent."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -120,7 +120,7 @@ class Fields:
         return list(value)
 
     def token(self, key: str, default: int | None = None) -> int | None:
-        """A token id, or None where the key says nothing and there is no default."""
+        """A token id, or None if the key says nothing and there is no default."""
         ids = self.tokens(key, () if default is None else (default,))
         if len(ids) > 1:
             raise self.refuse(key, "it must be one token id")
@@ -137,7 +137,7 @@ class Fields:
         return tuple(ids)
 
     def nested(self, key: str) -> Fields | None:
-        """The object under `key`; None where it is absent, null or empty."""
+        """The object under `key`; None if it is absent, null or empty."""
         value = self.values.get(key)
         if value is None or value == {}:
             return None
@@ -153,7 +153,7 @@ class Fields:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; a ConfigError where it cannot be read or is something else."""
+    """The JSON object in `path`; a ConfigError if it cannot be read or is something else."""
     try:
         values = json.loads(path.read_bytes())
     except OSError as error:

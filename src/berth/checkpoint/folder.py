@@ -16,7 +16,7 @@ from berth.checkpoint.meta_files import embedding_of
 from berth.checkpoint.native import HEAD
 from berth.checkpoint.stored import Stored, are_equal, stored_dtype, stored_tensors
 
-# Of Llama 1 and 2, whose params.json leaves it out, where no weights are there to count it in.
+# Of Llama 1 and 2, whose params.json leaves it out, if there are no weights to count its rows.
 _UNSAID_VOCABULARY = 32_000
 
 
@@ -68,18 +68,18 @@ def load_hf_config(folder: Path) -> ModelConfig:
 
 
 def generation_of(folder: Path) -> dict[str, Any] | None:
-    """The content of generation_config.json; None where there is none. Raises ConfigError."""
+    """The content of generation_config.json; None if there is none. Raises ConfigError."""
     generation = folder / "generation_config.json"
     return read_json(generation) if generation.is_file() else None
 
 
 def read_hf_json(folder: Path) -> dict[str, Any]:
-    """config.json, with what only the weights' files tell put in.
+    """config.json, completed with what only the weights' files tell.
 
     - Without a dtype (or with "auto"), the one that the files hold, as transformers takes it; else
       float32, its default, would widen bfloat16 weights.
-    - tie_word_embeddings is false where an output head of its own lies in the files: transformers 5
-      (modeling_utils.py, tie_weights) keeps both where they differ.
+    - tie_word_embeddings is false if an output head of its own lies in the files: transformers 5
+      (modeling_utils.py, tie_weights) keeps both if they differ.
     """
     return _told_by_files(read_json(folder / "config.json"), stored_tensors(folder))
 
@@ -92,7 +92,7 @@ def _told_by_files(config: dict[str, Any], tensors: Mapping[str, Stored]) -> dic
 
 
 def with_dtype(config: dict[str, Any], stored: str | None) -> dict[str, Any]:
-    """config.json, with the dtype of its weights where it leaves that to them."""
+    """config.json, with the dtype of its weights if it leaves that to them."""
     if stored is None or (config.get("dtype") or config.get("torch_dtype")) not in (None, "auto"):
         return config
     return {**config, "dtype": stored, "torch_dtype": stored}

@@ -26,8 +26,8 @@ _BITS = {
 
 
 class HeaderError(CheckpointError):
-    """Not a whole safetensors file. `tensor` is empty where the fault is none's; `reason` goes on
-    after the file's name."""
+    """Not a whole safetensors file. `tensor` is empty if the fault is not one tensor's; `reason`
+    goes on after the file's name."""
 
     def __init__(self, reason: str, tensor: str = "") -> None:
         self.tensor = tensor
@@ -104,7 +104,7 @@ def header_length(start: bytes) -> int:
 
 
 def parse_header(header: bytes) -> list[StoredTensor]:
-    """The tensors that a header lists. Raises HeaderError where it contradicts itself."""
+    """The tensors that a header lists. Raises HeaderError if it contradicts itself."""
     try:
         content = json.loads(header)
     except (ValueError, RecursionError) as error:

@@ -11,7 +11,7 @@ from berth.checkpoint.fields import DTYPES, Fields
 
 
 def refuse_quantised(fields: Fields) -> None:
-    """Raises ConfigError where the weights are not plain floating-point numbers."""
+    """Raises ConfigError if the weights are not plain floating-point numbers."""
     if fields.has("quantization_config"):
         raise fields.refuse(
             "quantization_config",
@@ -62,7 +62,7 @@ def partial_rotary(fields: Fields) -> float:
 
 
 def refuse_partial_rotary(fields: Fields) -> None:
-    """Raises ConfigError where a part of each head stays unrotated."""
+    """Raises ConfigError if a part of each head stays unrotated."""
     rope = fields.nested("rope_scaling") or fields.nested("rope_parameters")
     for each in (fields, rope):
         if each is not None and each.number("partial_rotary_factor", 1.0) != 1.0:
@@ -88,7 +88,7 @@ def rope_scaling(fields: Fields, rope: Fields) -> RopeScaling | None:
 
 
 def original_length(fields: Fields, rope: Fields) -> int | None:
-    """Tokens of context before the stretching, where either object says."""
+    """Tokens of context before the stretching, if either object says."""
     key = "original_max_position_embeddings"
     return rope.maybe(key) or fields.maybe(key)
 
@@ -163,7 +163,7 @@ def _longrope(fields: Fields, rope: Fields) -> RopeScaling:
 
 
 def dtype_of(fields: Fields) -> str | None:
-    """The number format that the file names; None where it leaves that to the weights."""
+    """The number format that the file names; None if it leaves that to the weights."""
     key = "dtype" if fields.has("dtype") else "torch_dtype"
     name = fields.values.get(key)
     if name is None or name == "auto":
@@ -174,7 +174,7 @@ def dtype_of(fields: Fields) -> str | None:
 
 
 def number_format(fields: Fields) -> str:
-    """What the weights are stored in: one of DTYPES; float32 where nothing says which."""
+    """What the weights are stored in: one of DTYPES; float32 if no key says which."""
     name = dtype_of(fields) or "float32"
     if name not in DTYPES:
         key = "dtype" if fields.has("dtype") else "torch_dtype"

@@ -1,8 +1,8 @@
 """Which files of a Hugging Face folder its weights are read from, as transformers chooses them.
 
-model.safetensors alone where it is there, whatever an index beside it says (transformers 5.23,
-modeling_utils.py, _get_resolved_checkpoint_files); else the files that the index names; else, which
-transformers does not do, all of them.
+If model.safetensors is there, it alone, whatever an index beside it says (transformers 5.23,
+modeling_utils.py, _get_resolved_checkpoint_files). Otherwise the files that the index names.
+Without an index all of them, which transformers does not do.
 """
 
 from __future__ import annotations

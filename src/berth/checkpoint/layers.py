@@ -36,7 +36,7 @@ class Tensor:
 
     @property
     def is_kv(self) -> bool:
-        """Keys and values are copied, not refused, where there are more ranks than kv heads."""
+        """Keys and values are copied, not refused, if there are more ranks than kv heads."""
         return self.name.rsplit(".", 1)[-1] in ("k", "v", "k_bias", "v_bias")
 
 
@@ -47,7 +47,7 @@ class Attention:
     heads: int
     kv_heads: int
     head_dim: int  # of queries and keys
-    value_dim: int | None = None  # of values, where they differ
+    value_dim: int | None = None  # of values, if they differ
     window: int | None = None  # tokens that it looks back, itself included; None: all
     causal: bool = True  # False: an encoder's, which keeps nothing
     qkv_bias: bool = False
@@ -127,7 +127,7 @@ Mixer = Attention | LatentAttention | LinearAttention | StateSpace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mlp:
-    """Up, down, and a gate where it has one."""
+    """Up, down, and a gate if it has one."""
 
     intermediate: int
     gated: bool = True
@@ -184,10 +184,10 @@ class ModelNumbers:
     pooler: bool = False  # BERT's dense layer over the first token
     rotations: int = 1  # kinds of rotary angles: layers with a window may have their own
     dtype: str | None = None  # the checkpoint's, as config.json says it
-    quantization: str | None = None  # quant_method, where config.json names one
+    quantization: str | None = None  # quant_method, if config.json names one
     extra: tuple[Tensor, ...] = ()  # a vision tower, per-layer embeddings …
-    # What belongs to the checkpoint and is not in these numbers, in words. Whoever needs an exact
-    # size must not go on where this is not empty.
+    # What belongs to the checkpoint and is not in these numbers, in words. If this is not
+    # empty, the numbers give no exact size.
     missing: tuple[str, ...] = ()
     # What the checkpoint has besides and plain serving does not load (it makes files larger).
     unused: tuple[str, ...] = ()
@@ -199,7 +199,7 @@ class ModelNumbers:
 
     @property
     def heads(self) -> int:
-        """Attention heads of the layers that have any; 0 where none does."""
+        """Attention heads of the layers that have any; 0 if none does."""
         return max(
             (m.heads for m in self._mixers() if not isinstance(m, LinearAttention)), default=0
         )

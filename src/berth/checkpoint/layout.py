@@ -40,8 +40,8 @@ def folder_layout(folder: Path, *, served: bool = True) -> Layout:
     Face's.
 
     Args:
-        served: whether a model is meant that Berth's engines can serve; else any is good whose
-            files can be read.
+        served: whether it must be a model that Berth's engines can serve; otherwise its files
+            must only be readable.
 
     Raises:
         ConfigError: neither, or its files or its description say that no engine serves it.

@@ -53,7 +53,7 @@ def from_meta(
 
     Args:
         params: the content of params.json.
-        vocab_size: rows of tok_embeddings; needed where the file says -1, as Llama 1 and 2 do.
+        vocab_size: rows of tok_embeddings; needed if the file says -1, as Llama 1 and 2 do.
         dtype: what the tensors are stored in.
         file: what error messages call it.
 
@@ -157,7 +157,7 @@ def _max_position(fields: Fields, scaling: RopeScaling | None) -> int:
 def to_meta(config: ModelConfig) -> dict[str, Any]:
     """A params.json from which `from_meta` reads `config` again.
 
-    Only Meta's own keys where they suffice, so that Meta's code can read it too.
+    Only Meta's own keys if they suffice, so that Meta's code can read it too.
 
     Raises:
         ConfigError: Meta's layout has no way to say what `config` holds; names it.
@@ -192,7 +192,7 @@ def to_meta(config: ModelConfig) -> dict[str, Any]:
 
 
 def _width_keys(dim: int, width: int) -> dict[str, Any]:
-    """multiple_of, and ffn_dim_multiplier where needed, that make Meta's formula give `width`."""
+    """multiple_of, and ffn_dim_multiplier if needed, that make Meta's formula give `width`."""
     base = int(2 * (4 * dim) / 3)
     for multiple in (256, 32):
         if multiple * ((base + multiple - 1) // multiple) == width:

@@ -42,7 +42,7 @@ def shard_names(folder: Path) -> list[str]:
 def embedding_of(folder: Path, hidden: int) -> tuple[int, str] | None:
     """Rows of the whole vocabulary, and the dtype, as the first shard has them.
 
-    None where no shard is there, or its head cannot be read: that is said where it is opened.
+    None if no shard is there, or its head cannot be read: that is said where it is opened.
 
     Args:
         hidden: the model's dim. Llama 1 and 2 divide the embedding along it, Llama 3 along the

@@ -43,11 +43,11 @@ def native_config(
 
     Args:
         name: the native engine's name of the architecture.
-        bos, eos: token ids where neither file has them.
-        activations: values of hidden_act that the model's module computes; "" where the
+        bos, eos: token ids if neither file has them.
+        activations: values of hidden_act that the model's module computes; "" if the
             architecture reads another key.
         eps: the key of the norms' epsilon, and its default.
-        rope: the fields of ModelConfig about rotation, where the usual keys do not say them.
+        rope: the fields of ModelConfig about rotation, if the usual keys do not say them.
         more: further fields of ModelConfig.
 
     Raises:
@@ -115,7 +115,7 @@ def _attention(mixer: object, fields: Fields) -> Attention:
 def llama_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Full shape of every tensor of a Llama-like `config`, by Hugging Face's name, in file order.
 
-    The output head is absent where it is tied to the embedding.
+    The output head is absent if it is tied to the embedding.
     """
     return with_layers(config, llama_layer(config))
 

@@ -2,7 +2,7 @@
 
 A model is a list of layers, each a mixer (which lets tokens see one another, and keeps the cache)
 and a feed-forward part, so that mixed models (sliding and full attention, linear attention, state
-spaces, dense and sparse layers) need no special case in whoever does arithmetic on them.
+spaces, dense and sparse layers) need no special case in the arithmetic on them.
 
     numbers = from_config_json(json.loads(Path("config.json").read_text()))
     parameter_count(numbers)                    # 8030261248 for Llama 3.1 8B

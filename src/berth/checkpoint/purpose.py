@@ -107,7 +107,7 @@ def _classes(config: Mapping[str, Any]) -> list[str]:
 
 
 def _kind_of(classes: list[str]) -> str | None:
-    """The model_type of a class that is one of the exceptions, where the file names none."""
+    """The model_type of a class that is one of the exceptions, if the file names none."""
     begins = [name.removesuffix("ForConditionalGeneration").lower() for name in classes]
     found = (
         kind for kind in _ALSO_TEXT if kind.replace("_", "") in [b.replace("_", "") for b in begins]

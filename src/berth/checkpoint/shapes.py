@@ -30,7 +30,7 @@ def decoder(
     context: int | None = None,
     **more: Any,
 ) -> ModelNumbers:
-    """A decoder, `mixer` and `part` by layer; `tied` and `context` where the file is silent."""
+    """A decoder, `mixer` and `part` by layer; `tied` and `context` if the file is silent."""
     quantization = fields.nested("quantization_config")
     count = fields.whole("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     return ModelNumbers(
@@ -51,7 +51,7 @@ def decoder(
 
 
 def predictors(fields: Fields) -> tuple[str, ...]:
-    """Layers for multi-token prediction: stored, and left out unless an engine is told."""
+    """Layers for multi-token prediction: stored, and left out unless an engine is set to it."""
     count = fields.count("num_nextn_predict_layers", "mtp_num_hidden_layers", default=0)
     return (f"{count} layers for multi-token prediction",) if count else ()
 
@@ -68,7 +68,7 @@ def context_of(fields: Fields, default: int | None) -> int | None:
         # file); llama3's files give the length after it.
         return int(length * rope.number("factor"))
     if kind == "yarn" and rope.has("factor") and (before := original_length(fields, rope)):
-        # Qwen's pages have their readers add the scaling, and leave the length as it is.
+        # Qwen's pages have their readers add the scaling, and leave the length unchanged.
         return max(length, int(before * rope.number("factor")))
     return length
 
@@ -126,7 +126,7 @@ def latent(fields: Fields, **more: Any) -> LatentAttention:
 def deepseek_part(
     fields: Fields, layer: int, dense: int, *, correction: bool = True
 ) -> FeedForward:
-    """Dense in the first layers, experts after them; `dense` of them where the file is silent."""
+    """Dense in the first layers, experts after them; `dense` of them if the file is silent."""
     if layer < fields.count("first_k_dense_replace", default=dense):
         return Mlp(intermediate=fields.whole("intermediate_size"))
     size = fields.whole("moe_intermediate_size")

@@ -31,7 +31,7 @@ class Stored:
 def stored_tensors(folder: Path) -> dict[str, Stored]:
     """Every tensor of a Hugging Face folder's files. A file that is no safetensors gives none.
 
-    Whether a file is torn, and a tensor missing, is for those to say who read the weights.
+    A torn file or a missing tensor is reported when the weights are read.
     """
     found: dict[str, Stored] = {}
     for name in stored_files(folder):
@@ -40,7 +40,7 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
 
 
 def stored_dtype(tensors: Mapping[str, Stored]) -> str | None:
-    """The number format that most of the bytes have; None where no tensor is plain floats."""
+    """The number format that most of the bytes have; None if no tensor is plain floats."""
     return most_bytes((one.dtype, one.end - one.start) for one in tensors.values())
 
 
@@ -89,7 +89,7 @@ def _same_bytes(one: Stored, other: Stored) -> bool:
 def _of_file(path: Path) -> dict[str, Stored]:
     try:
         header = read_header(path)
-    except (OSError, HeaderError):  # for those to say who read the weights
+    except (OSError, HeaderError):  # reported when the weights are read
         return {}
     return {
         tensor.name: Stored(

@@ -27,7 +27,7 @@ _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "s
 
 
 def usual_sizes(name: str, fields: Fields) -> ModelNumbers | None:
-    """The sizes of a decoder by the usual keys; None where the file has not even those.
+    """The sizes of a decoder by the usual keys; None if the file has not even those.
 
     Raises:
         ConfigError: one of them is malformed.

@@ -4,7 +4,7 @@
     queue     which Workspace is looked at next, and not before when
     core      one reconcile: observe -> plan -> carry out -> when to look again
     loop      the store, the queue, the core and the lease as one controller
-    leader    who of several controllers may write
+    leader    which of several controllers may write
     api       the API server, through the kubernetes client
     watch     kopf: watch events into the store
     run       the process: signals, health, metrics, workers

@@ -32,7 +32,7 @@ Changed = Callable[[Key], None]
 
 
 class ConfigWatcher:
-    """Follows the ConfigMaps that it is told to.
+    """Follows the ConfigMaps that `follow` names.
 
     Args:
         client: a kubernetes.client.ApiClient, whose address and credentials are used.

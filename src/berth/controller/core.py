@@ -82,7 +82,7 @@ class _Run:
     stale: bool = False  # the plan was made without something that is there
     refused: ApiError | None = None
     refusals: set[tuple[str, str]] = field(default_factory=set)  # kind and name
-    news: bool = False  # a refusal that the planner has not been told of
+    news: bool = False  # a refusal that the planner has not been given
 
 
 class NotLeader(Exception):
@@ -315,9 +315,9 @@ class Reconciler:
     async def _stops(self, run: _Run, action: Action, error: ApiError) -> bool:
         """An action failed. Whether the rest of the plan has to wait for another one.
 
-        It has where the server cannot be used, where what was read is old, and where the status
-        could not be written, so that no event tells of it. What is refused for good (a field of
-        another's, a quota, a policy) is remembered for the next plan, which says so in a
+        It has to wait if the server cannot be used, if what was read is old, or if the status
+        could not be written, so that no event reports it. What is refused for good (a field of
+        another owner, a quota, a policy) is remembered for the next plan, which says so in a
         condition; the other objects are not held up by it.
         """
         if isinstance(error, Conflict | AlreadyExists | NotFound):

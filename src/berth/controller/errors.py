@@ -23,7 +23,7 @@ class ApiError(Exception):
 
     soon = False
     over = False
-    again_within: float | None = None  # seconds: that it passes by itself, and soon
+    again_within: float | None = None  # seconds in which it is expected to pass
 
     def __init__(
         self, message: str, *, retry_after: float | None = None, status: int | None = None

@@ -1,6 +1,6 @@
 """/healthz, /readyz and /metrics on a small HTTP server in the controller's own event loop.
 
-That loop answers: where it hangs, /healthz does, and the kubelet starts the pod again.
+That loop answers: if it hangs, /healthz hangs too, and the kubelet starts the pod again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-# What is wrong, as a sentence; empty where nothing is.
+# What is wrong, as a sentence; empty if nothing is.
 Probe = Callable[[], str]
 
 
@@ -36,7 +36,7 @@ class HealthServer:
         return int(self._runner.addresses[0][1])
 
     async def start(self) -> None:
-        """Raises OSError where the port is taken."""
+        """Raises OSError if the port is taken."""
         app = web.Application()
         app.router.add_get("/healthz", lambda _: _answer(self._alive))
         app.router.add_get("/readyz", lambda _: _answer(self._ready))

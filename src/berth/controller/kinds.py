@@ -24,7 +24,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of the API, as it is addressed."""
+    """One kind of the API, with what a request needs to address it."""
 
     group: str  # "" is the core group
     version: str
@@ -53,7 +53,7 @@ EVENT = Kind("", "v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 
 CHILDREN = (STATEFUL_SET, SERVICE, DISRUPTION_BUDGET, NETWORK_POLICY)
-# Kept in the store by watches. NodeClaims only where the cluster has that kind.
+# Kept in the store by watches. NodeClaims only if the cluster has that kind.
 WATCHED = (WORKSPACE, *CHILDREN, POD, NODE)
 
 # What pods may need; only asked for by name, and whether it is there.

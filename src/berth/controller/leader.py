@@ -1,8 +1,8 @@
-"""Who of several controllers may write: a Lease of coordination.k8s.io, as client-go keeps it.
+"""Which of several controllers may write: a Lease of coordination.k8s.io, as client-go keeps it.
 
-A holder that could not renew for `renew` seconds stops writing by itself, before another may
-take the lease after `duration` seconds without news. Only monotonic time is compared, and only
-one's own: the clocks of two machines need not agree.
+A holder that could not renew for `renew` seconds stops writing, before another may take the lease
+after `duration` seconds without news. Only monotonic time of one machine is compared: the clocks
+of two machines need not agree.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The store, the queue, the reconciler and the lease as one controller, without an event loop.
 
-Whoever runs it calls `resync` now and then, `saw` for each watch event, and `work` whenever
-`queue.next_at()` says so. All of it in one thread; what is awaited is only the API.
+run.py calls `resync` now and then, `saw` for each watch event, and `work` whenever
+`queue.next_at()` says so. All of it runs in one thread; only the API is awaited.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from berth.controller.store import Change, Store
 
 _log = logging.getLogger(__name__)
 
-# A change of what nodes have to give concerns every Workspace, but not at once: nodes and other
-# people's pods come in swarms.
+# A change of what nodes have to give concerns every Workspace, but not at once: nodes and the
+# pods of others come in swarms.
 _CAPACITY_DELAY = 5.0  # seconds
 
 

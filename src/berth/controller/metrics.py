@@ -1,4 +1,4 @@
-"""Prometheus metrics: names and buckets as Kubernetes' own controllers have them, where they do."""
+"""Prometheus metrics: names and buckets are those of Kubernetes' own controllers, if they exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan is made from: the store, and what is only read where it matters."""
+"""What a plan is made from: the store, and what is read only if it matters."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class _Entry:
     dirty: float | None = None  # added again while busy: due then
     failures: int = 0
     writes: int = 0
-    ready_at: float = 0.0  # not before this, whoever asks
+    ready_at: float = 0.0  # not before this, whatever adds it
 
 
 @dataclass(slots=True)
@@ -106,8 +106,8 @@ class WorkQueue:
         """The look at a key is over.
 
         Args:
-            failed: it did not come to its end; looked at again after a wait that doubles.
-            wrote: something was written, or was to be: where that goes on and on, ever slower.
+            failed: the look broke off; the key is looked at again after a wait that doubles.
+            wrote: something was written, or was to be. If that goes on, the waits grow.
             again: looked at again after so many seconds anyway.
             at_least: seconds that the API server asked to be left alone.
             at_most: after a failure, seconds until it is looked at again; None: ever more.

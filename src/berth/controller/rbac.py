@@ -26,13 +26,13 @@ from berth.controller.kinds import (
 
 Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete"]
 
-# Where a rule is needed:
-#   watched      in every watched namespace (a ClusterRole where all are watched)
+# In which scope a rule is needed:
+#   watched      in every watched namespace (a ClusterRole if all are watched)
 #   cluster      a ClusterRole always: the kind has no namespace
-#   provisioning the same, only where the chart enables provisioning
+#   provisioning the same, only if the chart enables provisioning
 #   own          in the controller's own namespace
-#   claim events in the namespace `default`, only where the chart enables provisioning
-#   secrets      as watched, only where the chart lets Secrets be looked for
+#   claim events in the namespace `default`, only if the chart enables provisioning
+#   secrets      as watched, only if the chart lets the controller look for Secrets
 Scope = Literal["watched", "secrets", "cluster", "provisioning", "own", "claim events"]
 
 
@@ -53,7 +53,7 @@ class Grant:
 GRANTS: tuple[Grant, ...] = (
     Grant("watched", WORKSPACE, ("get", "list", "watch", "patch")),  # patch: our finalizer
     Grant("watched", WORKSPACE, ("update",), "status"),
-    # Not a request of ours: a cluster may ask it of whoever sets blockOwnerDeletion.
+    # The controller makes no such request: a cluster may require it for blockOwnerDeletion.
     Grant("watched", WORKSPACE, ("update",), "finalizers"),
     # A server-side apply that creates needs both patch and create.
     *(

@@ -32,7 +32,7 @@ class Reach:
     _denied: dict[Target, float] = field(default_factory=dict)  # since when, without a success
 
     def judge(self, error: ApiError, target: Target, now: float, *, write: bool) -> ApiError:
-        """The error as it is to be taken: a 403 may be one that passes by itself."""
+        """The error to act on: a 403 may be one that soon passes."""
         if isinstance(error, Timeout | Unavailable):
             # A 500 of a write may be of that object alone: a webhook that fails.
             if not (write and error.status == 500):

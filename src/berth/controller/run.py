@@ -132,7 +132,7 @@ class ControllerProcess:
                 [*others, *workers, ending], return_when=asyncio.FIRST_COMPLETED
             )
             for task in done - {ending}:
-                task.result()  # one that ends by itself has failed
+                task.result()  # one that ends before the stop has failed
         finally:
             await self._end(workers, others)
             ending.cancel()
@@ -197,7 +197,7 @@ class ControllerProcess:
         self.watcher.stop()
         await self.configs.stop()
         await asyncio.wait([*late, *others], timeout=5.0)
-        with contextlib.suppress(ApiError):  # it runs out by itself
+        with contextlib.suppress(ApiError):  # the lease runs out in any case
             await self.elector.release()
         await self.health.stop()
         _log.info("stopped")

@@ -13,7 +13,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class SettingsError(Exception):
-    """A setting that cannot be; the message names it and says what would be right."""
+    """A setting with an impossible value; the message names it and says what would be right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ Deliver = Callable[[Kind, Literal["seen", "deleted"], Object], None]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before watching again after a failure
 _APART = 3.0  # seconds between two listings of a kind, at least: pages of one come faster
-_TRIES = 30  # of one request of kopf's, a second apart: so long a 403 may pass by itself
+_TRIES = 30  # of one request of kopf's, a second apart: so long a 403 may take to pass
 # What a connection that is lost raises, also through aiohttp.
 _LOST = (
     TimeoutError,
@@ -38,7 +38,7 @@ _LOST = (
 
 
 class Watcher:
-    """Watches some kinds until it is stopped; starts again where it fails.
+    """Watches some kinds until it is stopped; starts again after a failure.
 
     Args:
         kinds: what to watch, asked anew at every start.
@@ -46,7 +46,7 @@ class Watcher:
         client: a kubernetes.client.ApiClient, whose address and credentials kopf gets.
         deliver: called in the event loop in which `run` runs.
         missed: called there when watching begins again, or a kind is listed again: kopf then
-            tells what there is, and nothing of what has gone meanwhile.
+            reports what there is, but not what was deleted meanwhile.
     """
 
     def __init__(
@@ -85,7 +85,9 @@ class Watcher:
             # A server that is away is asked each second: it may be back in the next one.
             if loop.time() - begun > _LONGEST_PAUSE or _is_away(error):
                 pause = _FIRST_PAUSE
-            _log.warning("watching failed and begins again: %s", error or "it ended by itself")
+            _log.warning(
+                "watching failed and begins again: %s", error or "it ended without being stopped"
+            )
             await asyncio.sleep(pause * self._random.uniform(0.75, 1.25))
             if not _is_away(error):
                 pause = min(_LONGEST_PAUSE, pause * 2)

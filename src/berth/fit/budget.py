@@ -24,10 +24,10 @@ from berth.fit.terms import (
 from berth.fit.units import human
 
 BLOCK = arithmetic("native").block
-# On a machine that others use too, and that nobody has divided: of what weights and activations
-# leave, the part that the cache of more than one sequence takes.
+# On a machine that other programs use too, without a limit for Berth: of what weights and
+# activations leave, the part that the cache of more than one sequence takes.
 SHARE = 0.25
-# What is no memory of the engine's own, or is there already when the engine asks.
+# What is not the engine's own memory, or is taken already when the engine computes its budget.
 _NOT_ASKED = frozenset({CACHE, RUNTIME, SERVER, PROGRAMS})
 
 
@@ -67,7 +67,7 @@ def engine_room(
     """Bytes that one more of `ranks_here` ranks may still take of a device, as `fit` counts them.
 
     Args:
-        total, free: of the device; of the container, where that has a limit. What the page cache
+        total, free: of the device; of the container, if that has a limit. What the page cache
             holds is free.
         fraction: of the total that may be in use, others included; None: fit's own.
     """
@@ -109,11 +109,11 @@ def engine_budget(
         memory_fraction: of the total that may be in use when the engine runs, others included;
             None: fit's own.
         shared: it is a machine that others use too: the cache is to have room for one sequence as
-            long as may be, and beyond that SHARE of what is left. Not where the operator gave a
-            fraction, which is taken whole.
+            long as may be, and beyond that SHARE of what is left. If the operator gave a
+            fraction, it is taken whole.
         ranks_here: ranks that share this device's memory (CPU; 1 on a GPU of its own).
         kv_cache_bytes: the operator's own size of the cache, if any.
-        gather_tokens: on a GPU, tokens of all sequences that decode gathers at once; None where
+        gather_tokens: on a GPU, tokens of all sequences that decode gathers at once; None if
             it pads every sequence to the longest (64 of 131,072 tokens are more than any card).
 
     Raises:

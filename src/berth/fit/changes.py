@@ -1,4 +1,4 @@
-"""The smallest change that makes it fit: each kind of change is tried by itself."""
+"""The smallest change that makes it fit: each kind of change is tried alone."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _fewer_tokens(request: FitRequest, max_context: int) -> Iterator[Change]:
 
 
 def _other_dtype(request: FitRequest, plan: Outline, fits: Fits) -> Iterator[Change]:
-    """float32 weights in half of it; on old GPUs float16 where bfloat16 is not computed."""
+    """float32 weights in half of it; float16 on old GPUs, which do not compute bfloat16."""
     for dtype in ("bfloat16", "float16"):
         wider = request.resolved_dtype == "float32"
         if not wider and not (dtype == "float16" and request.resolved_dtype == "bfloat16"):

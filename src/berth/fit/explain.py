@@ -10,7 +10,7 @@ from berth.fit.verdict import Verdict
 def explain(verdict: Verdict) -> list[str]:
     """Lines for people: what was refused and why, the terms, what would have to change.
 
-    A refusal is headed by the seed's message forms (KAITO's webhook), where they apply.
+    A refusal is headed by the seed's message forms (KAITO's webhook), if they apply.
     """
     lines = list(verdict.headlines)
     lines.append(_summary(verdict))

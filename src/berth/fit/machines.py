@@ -1,8 +1,8 @@
 """Machines: GPU products with the memory that they report, clouds' instance types, own hardware.
 
 A brochure's 24 GB are 24 * 10^9 bytes for one product and 24 * 2^30 for the next; ECC, the driver
-and a vGPU's reserve come off. What counts is what the device tells a process, kept in
-data/gpus.csv with its source; where nobody has told us, a row says so and gives an interval.
+and a vGPU's reserve come off. What counts is what the device reports to a process, kept in
+data/gpus.csv with its source. If no report is known, the row says so and gives an interval.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAKERS = frozenset({"nvidia", "tesla", "geforce", "quadro", "rtx", "gtx", "amd"
 _NEAR = 0.75  # how like a known name a wrong one must be to be taken for it
 # cudaMemGetInfo's total over the label's, of the products in gpus.csv: 0.970 (T4) to 1.0 (K80).
 _LEAST_OF_LABEL, _LIKELY_OF_LABEL = 0.970, 0.980
-# Of a CPU node's RAM: the kernel's own share is gone before anyone asks; nothing else is known.
+# Of a CPU node's RAM: the kernel's own share is never reported; nothing else is known.
 _RAM_SHARE = 0.98
 
 
@@ -112,7 +112,7 @@ def _names() -> dict[str, tuple[Device, ...]]:
 def gpu_by_label(product: str, memory_mib: int) -> Device:
     """The device of a node's labels: the known one, else an estimate from nvidia.com/gpu.memory.
 
-    A known product whose label says something else (a MIG slice, a vGPU) is believed the label.
+    If a known product's label says something else (a MIG slice, a vGPU), the label counts.
     """
     label = memory_mib * MIB
     try:

@@ -86,7 +86,7 @@ def _arrangements(request: FitRequest, plan: Outline, total: int) -> list[Layout
     """From the most ranks to the fewest.
 
     An engine that splits both shares matrices within a node and layers between nodes; layers
-    within a node only where no degree uses all its GPUs.
+    within a node only if no degree uses all its GPUs.
     """
     splits = arithmetic(request.engine).splits
     by_layers = splits == "layers"

@@ -128,7 +128,7 @@ class PlacementRequest:
     selector: Mapping[str, str]
     tolerations: tuple[Toleration, ...] = DEFAULT_TOLERATIONS
     cpu: bool = False  # on nodes' RAM; GPUs are not looked at
-    # What the pod asks for, where that is fixed; None: as much of a node as the model needs.
+    # What the pod requests, if that is fixed; None: as much of a node as the model needs.
     gpus: int | None = None
     memory: int | None = None  # bytes; only with cpu
     milli_cpus: int = 0  # that the pod requests

@@ -31,7 +31,7 @@ class Point:
 
     @property
     def error(self) -> float:
-        """Of the estimate, as a part of what was measured; positive where it said too much."""
+        """Of the estimate, as a part of what was measured; positive if it said too much."""
         return self.estimated_bytes / self.measured_bytes - 1
 
     @property

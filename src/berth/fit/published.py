@@ -10,7 +10,7 @@ from berth.fit.units import ELEMENT_BYTES, GIB
 def published_bytes(numbers: ModelNumbers) -> int | None:
     """Bytes of every tensor as the checkpoint stores it: packed ones with their scales.
 
-    None where `numbers` lack a part, or the way of packing is not known.
+    None if `numbers` lack a part, or the way of packing is not known.
     """
     scheme = scheme_of_checkpoint(numbers.quantization)
     if numbers.missing or (numbers.quantization and scheme is None):
@@ -22,11 +22,11 @@ def published_bytes(numbers: ModelNumbers) -> int | None:
 
 
 def measured_bytes(numbers: ModelNumbers, files_gib: float | None) -> int | None:
-    """What is to be said to fit of a preset's files; None where its numbers say all.
+    """The size of a preset's files that fit needs; None if the preset's numbers suffice.
 
     Args:
-        files_gib: of the published files, where they were measured. They may hold what no engine
-            loads (layers for multi-token prediction), so they count only where nothing else does.
+        files_gib: of the published files, if they were measured. They may hold what no engine
+            loads (layers for multi-token prediction), so they count only if nothing else does.
     """
     if files_gib is None or published_bytes(numbers) is not None:
         return None

@@ -27,7 +27,7 @@ class Scheme:
     packer: Packer
     bits: str  # per element of a packed tensor, scales included, for people
     exact: bool = True  # False: the format mixes widths by rules that we only approximate
-    head: Packer | None = None  # of the output head, where it differs
+    head: Packer | None = None  # of the output head, if it differs
 
 
 def tensor_bytes(
@@ -37,7 +37,7 @@ def tensor_bytes(
 
     Args:
         shape: vectors [n], matrices [out, in], experts [n, out, in].
-        dtype: bytes of one element where the scheme does not pack it.
+        dtype: bytes of one element if the scheme does not pack it.
     """
     if scheme is None or dtype_class not in scheme.packs or len(shape) < 2:
         return ceil_bytes(math.prod(shape), dtype)
@@ -127,7 +127,7 @@ def _int4_32(matrices: int, rows: int, columns: int) -> int:
     return matrices * (rows * ceil_div(columns, 8) * 4 + rows * ceil_div(columns, 32) * 2 + 16)
 
 
-# A checkpoint's that no engine makes by itself: Kimi K2's, which packs the routed experts alone.
+# Of a checkpoint, never made by an engine: Kimi K2's, which packs the routed experts alone.
 _PACKED_EXPERTS = Scheme("int4", frozenset({"expert"}), _int4_32, "4.5")
 
 # quant_method (or format) of a config.json.
@@ -142,7 +142,7 @@ _CHECKPOINTS = {
 
 
 def scheme_of_checkpoint(method: str | None) -> Scheme | None:
-    """The scheme of a checkpoint's quant_method; None where it has none or we cannot tell."""
+    """The scheme of a checkpoint's quant_method; None if it has none or we cannot tell."""
     if method == "pack-quantized":
         return _PACKED_EXPERTS
     return SCHEMES.get(_CHECKPOINTS.get((method or "").lower(), ""))

@@ -40,8 +40,8 @@ def headlines(
     needs, the same two that the terms below them have.
 
     Args:
-        chosen: the layout that came nearest; None where none is possible.
-        count: how many of these GPUs would do, where more of them would.
+        chosen: the layout that came nearest; None if none is possible.
+        count: how many of these GPUs would suffice, if more of them would.
     """
     machine, model = request.machine, request.name
     provided = machine.count * request.nodes

@@ -46,7 +46,7 @@ class FitRequest:
     memory_fraction: float | None = None  # of the device's memory that the engine may take
     # Native engine on a GPU: tokens that decode gathers at once; None: all sequences, padded.
     gather_tokens: int | None = None
-    # Bytes of the checkpoint's tensors as its safetensors headers say, where they were read.
+    # Bytes of the checkpoint's tensors as its safetensors headers say, if they were read.
     stored_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -172,7 +172,7 @@ class FitRequest:
 def default_fraction(
     engine: EngineName, kind: Literal["gpu", "cpu"], *, known: bool = True
 ) -> float:
-    """Of a device's memory, what an engine may take where nobody said.
+    """Of a device's memory, what an engine may take if the request names no fraction.
 
     Args:
         known: False for a machine of which only a size table's number is known.

@@ -53,7 +53,7 @@ def runtime_overhead(
     """What the process, its libraries and the device's context take on one rank.
 
     Args:
-        layers: of the rank's stage, where an overhead grows with them (CUDA graphs).
+        layers: of the rank's stage, if an overhead grows with them (CUDA graphs).
         device_total: bytes of the device: for a large one more graphs may be captured.
     """
     total = overhead(engine, kind, "base")
@@ -68,7 +68,7 @@ def runtime_overhead(
 
 
 def overhead(engine: EngineName, kind: Literal["gpu", "cpu"], item: str) -> Overhead:
-    """One row of the table; nothing where there is none."""
+    """One row of the table; zeros if there is none."""
     return _table().get((engine, kind, item), Overhead(0, 0, 0, True, "none"))
 
 

@@ -48,7 +48,7 @@ class Kind:
     part: str  # what a message calls the units: "heads", "kv heads" …
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # equal where it is the same: a cheap key
+@dataclass(frozen=True, slots=True, eq=False)  # equal only to itself: a cheap key
 class Outline:
     """A model's tensors, counted by kind."""
 
@@ -114,7 +114,7 @@ def _part(tensor: Tensor) -> str:
 
 
 def conflicts(plan: Outline, layout: Layout, engine: EngineName) -> list[str]:
-    """Why this layout is impossible, in words; empty where it is possible."""
+    """Why this layout is impossible, in words; empty if it is possible."""
     found = [
         f"{units} {part} are not divisible by tensor-parallel degree {layout.tensor}"
         for part, units in sorted(plan.parts)
@@ -130,7 +130,7 @@ def _divides(part: str, units: int, degree: int, engine: EngineName) -> bool:
         return True
     if part == "vocabulary":
         return arithmetic(engine).padded_vocabulary(units) % degree == 0
-    # Every rank needs a kv head; where there are fewer, several ranks keep a copy of the same.
+    # Every rank needs a kv head; if there are fewer, several ranks keep a copy of the same.
     return part == "kv heads" and degree % units == 0
 
 
@@ -181,8 +181,8 @@ class Stage:
 def stages(request: FitRequest, plan: Outline, layout: Layout) -> list[Stage]:
     """The stages of a possible layout, with what their weights take on each rank.
 
-    Where the checkpoint's own sizes were read, what our tensors do not explain (a vision tower,
-    say, that no number of config.json tells of) is on every rank of the first stage, and a
+    If the checkpoint's own sizes were read, what our tensors do not explain (such as a vision tower
+    of which config.json has no number) is on every rank of the first stage, and a
     packing that we do not know shrinks all tensors alike.
     """
     known = _checkpoint(request, plan)
@@ -267,7 +267,7 @@ class _Checkpoint:
     """What a checkpoint's own sizes say beside our tensors."""
 
     surplus: int = 0  # bytes that none of our tensors explains
-    scale: Fraction = Fraction(1)  # of ours, where they are packed in a way that we do not know
+    scale: Fraction = Fraction(1)  # of ours, if they are packed in a way that we do not know
 
     def scaled(self, size: int) -> int:
         return ceil_div(size * self.scale.numerator, self.scale.denominator)

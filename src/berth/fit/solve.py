@@ -1,4 +1,4 @@
-"""`fit`: the one question, answered the same way to whoever asks it. Pure."""
+"""`fit`: the one question, with the same answer for every command. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from berth.fit.terms import CACHE, LOADING, SERVING, Need, Term, node_terms
 from berth.fit.units import human
 from berth.fit.verdict import Outcome, Verdict
 
-_MOST_SEQUENCES = 4096  # nobody asks for more, and a search must end
+_MOST_SEQUENCES = 4096  # more than any request needs, and a search must end
 
 
 def fit(request: FitRequest) -> Verdict:
@@ -75,7 +75,7 @@ def _rank(measured: _Measured) -> tuple[bool, int, int, int]:
 
 
 def _largest(most: int, holds: Callable[[int], bool]) -> int:
-    """The largest number up to `most` that holds, 0 where 1 does not. `holds` is monotone."""
+    """The largest number up to `most` that holds, 0 if 1 does not. `holds` is monotone."""
     if holds(most):
         return most
     low, high = 0, most
@@ -89,7 +89,7 @@ def _verdict(request: FitRequest, plan: Outline, best: _Measured, conflicts: lis
     chosen = best.option
     context, concurrency = request.wanted_context, request.wanted_concurrency
     needs = chosen.needs(context, concurrency)
-    # Where it fits, what the last sequence that still has room would be short of.
+    # If it fits, what the last sequence that still has room would be short of.
     limit = chosen.worst(context, max(concurrency, best.max_concurrency))
     around = tuple(node_terms(request, plan, chosen.layout, chosen.largest))
     shortage = _short_of(request, around)
@@ -144,7 +144,7 @@ def _shortage(request: FitRequest, plan: Outline, chosen: Option) -> str:
 
 
 def _short_of(request: FitRequest, around: tuple[Term, ...] | list[Term]) -> str:
-    """The resource of the node that certainly does not suffice; "" where all may."""
+    """The resource of the node that certainly does not suffice; "" if all may."""
     machine = request.machine
     room = {"host": machine.host_memory, "shm": machine.shm, "disk": machine.disk}
     for term in around:

@@ -36,7 +36,7 @@ DISK = "disk"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """Bytes of one thing, in an interval; `exact` where it is a sum and not an estimate."""
+    """Bytes of one thing, in an interval; `exact` if it is a sum and not an estimate."""
 
     name: str
     bytes: int
@@ -70,7 +70,7 @@ class Need:
         return self._sum("high")
 
     def of(self, name: str) -> int:
-        """Bytes of one term; 0 where there is none."""
+        """Bytes of one term; 0 if there is none."""
         return sum(term.bytes for term in self.terms if term.name == name)
 
     def _sum(self, which: Literal["bytes", "low", "high"]) -> int:

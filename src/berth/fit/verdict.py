@@ -16,7 +16,7 @@ ChangeKind = Literal["context", "concurrency", "dtype", "kv_dtype", "tensor", "q
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change after which it fits, all else being as it was."""
+    """One change after which it fits, with everything else unchanged."""
 
     kind: ChangeKind
     value: str | int
@@ -29,7 +29,7 @@ class Verdict:
 
     request: FitRequest
     outcome: Outcome
-    # Whether to go ahead: it fits as asked; with less, where nobody asked for so much by name.
+    # Whether to go ahead: it fits as asked; with less, if so much was not asked for by name.
     accepted: bool
     layout: Layout | None  # None: no layout is possible
     context: int  # tokens, as asked or as the model is made for
@@ -40,7 +40,7 @@ class Verdict:
     max_context: int  # tokens that fit with `concurrency`; 0: not even one block
     max_concurrency: int  # sequences of `context` tokens that fit
     binding: str  # the term that decides, or "sharding", "gpu count"
-    headlines: tuple[str, ...]  # the seed's message forms, where they apply
+    headlines: tuple[str, ...]  # the seed's message forms, if they apply
     conflicts: tuple[str, ...]  # why layouts that were looked at are impossible
     changes: tuple[Change, ...]  # the smallest first
     notes: tuple[str, ...]
@@ -92,7 +92,7 @@ class Verdict:
             "kv_dtype": request.kv_dtype,
             "device_bytes": request.machine.device.total,
             "device_bytes_known": request.machine.device.known,
-            # Null where no layout is possible: nothing was reckoned.
+            # Null if no layout is possible: nothing was computed.
             "usable_bytes": self.usable if worst else None,
             "need_bytes": worst.bytes if worst else None,
             "need_bytes_low": worst.low if worst else None,

@@ -24,7 +24,7 @@ def build_command(
 
     Args:
         weights: a folder outside of the context, to be named as one of its own; None: the weights
-            are where the Dockerfile looks by itself, or are left out.
+            are in the Dockerfile's own place for them, or are left out.
         epoch: seconds since 1970 that all files and the image are dated, so that the same inputs
             give the same layers; None: now.
         extra: options of the tool, passed on unchanged.
@@ -37,7 +37,7 @@ def build_command(
     if tool.name == "docker":
         command += [] if epoch is None else ["--build-arg", f"SOURCE_DATE_EPOCH={epoch}"]
     else:
-        # The OCI format has no HEALTHCHECK; and buildah keeps no layers unless it is told to.
+        # The OCI format has no HEALTHCHECK; and buildah keeps no layers without --layers.
         command += ["--format", "docker", "--layers"]
         command += [] if epoch is None else ["--timestamp", str(epoch)]
     return [*command, *extra, "."]

@@ -1,4 +1,4 @@
-"""One build with everything checked that can be wrong, before a tool is started."""
+"""One build: everything that can be wrong is checked before a tool is started."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Plan:
     repository: Repository
     tool: Tool
     weights: WeightFiles | None  # None: left out
-    outside: bool  # the weights are not where the Dockerfile looks by itself
+    outside: bool  # the weights are not in the Dockerfile's own place for them
     extra: tuple[str, ...]
     notes: tuple[str, ...]  # what the owner should know before it starts
 
@@ -113,7 +113,7 @@ def plan_preset(preset: Preset, asked: BuildOptions, repository: Repository, too
 
 
 def recipe_for(preset: Preset, asked: BuildOptions, repository: Repository) -> Recipe:
-    """How it is built, wherever its weights are. Raises NotBuildable."""
+    """How it is built; the place of its weights does not matter. Raises NotBuildable."""
     return recipe_of(
         preset,
         variant=asked.variant,
@@ -156,7 +156,7 @@ def _plan(
 
 
 def _found_by_dockerfile(weights: WeightFiles, recipe: Recipe, repository: Repository) -> bool:
-    """Whether they lie in the context, where the Dockerfile looks without being told."""
+    """Whether they lie in the context, in the Dockerfile's own place for them."""
     if weights.folder.absolute() != (repository.root / str(recipe.weights)).absolute():
         return False
     if any(path.is_symlink() for path in (weights.folder, *weights.folder.iterdir())):
@@ -165,7 +165,7 @@ def _found_by_dockerfile(weights: WeightFiles, recipe: Recipe, repository: Repos
 
 
 def _check_disk(tool: Tool, recipe: Recipe, weights_bytes: int) -> list[str]:
-    """A note where it cannot be told. Raises ToolError, with the numbers, where it is too small."""
+    """A note if its size is not known. Raises ToolError, with the numbers, if it is too small."""
     if tool.store is None:
         return [
             f"{tool.name} does not keep its images in a folder of this machine that can be read, "

@@ -119,13 +119,13 @@ def disk_bytes(variant: Variant, weights_bytes: int) -> int:
 
 
 def expected_bytes(preset: Preset) -> int | None:
-    """About how large the files of the weights are; None where the catalogue does not know."""
+    """About how large the files of the weights are; None if the catalogue does not know."""
     if preset.weight_files_gib is not None:
         return int(preset.weight_files_gib * GIB)
     numbers = preset.numbers
     if numbers is None or numbers.missing:
         return None
-    # Where nothing says how they are stored, in two bytes each: more is no sign of a missing part.
+    # Two bytes each if it is not known how they are stored: files may be larger and still whole.
     return ceil_bytes(parameter_count(numbers), ELEMENT_BYTES[numbers.dtype or "bfloat16"])
 
 

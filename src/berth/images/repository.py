@@ -17,11 +17,11 @@ class Repository:
     """A checkout."""
 
     root: Path
-    epoch: int | None  # seconds since 1970 of its last commit; None where that is not known
-    revision: str | None  # that commit; None where it is not known, or the files differ from it
+    epoch: int | None  # seconds since 1970 of its last commit; None if that is not known
+    revision: str | None  # that commit; None if it is not known, or the files differ from it
 
     def require(self, dockerfile: str) -> None:
-        """Raises PresetError where the Dockerfile is not there."""
+        """Raises PresetError if the Dockerfile is not there."""
         if not (self.root / dockerfile).is_file():
             raise PresetError(f"there is no {dockerfile} in {self.root}; {_NEEDS}")
 
@@ -42,7 +42,7 @@ def find_repository() -> Repository:
 
 
 def _epoch(root: Path) -> int | None:
-    """SOURCE_DATE_EPOCH where it is set (reproducible-builds.org), else the last commit's."""
+    """SOURCE_DATE_EPOCH if it is set (reproducible-builds.org), else the last commit's."""
     named = os.environ.get("SOURCE_DATE_EPOCH")
     if named is not None:
         if not named.isdigit():
@@ -58,7 +58,7 @@ def _revision(root: Path) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What git says about the checkout; None where there is no git, or it is no clone."""
+    """What git says about the checkout; None if there is no git, or it is no clone."""
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments],

@@ -1,8 +1,8 @@
 """`python -m berth.images.sbom IMAGE FILE`: what an image is made of, as a CycloneDX document.
 
-syft looks at everything, where it is installed. Without it the image's own Python is asked which
-distributions it can import; Debian's packages are not in that list, and the document's one reader
-who must know is told on standard error.
+syft looks at everything, if it is installed. Without it the image's own Python lists the
+distributions that it can import. Debian's packages are not in that list, which a line on standard
+error says.
 """
 
 from __future__ import annotations

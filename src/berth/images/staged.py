@@ -13,7 +13,7 @@ from berth.images.weight_files import WeightsMissing, needed_names
 
 @contextmanager
 def staged(folder: Path, beside: Path | None = None) -> Iterator[Path]:
-    """`folder` itself where it is fit to be copied; otherwise a short-lived one of hard links.
+    """`folder` itself if it can be copied; otherwise a short-lived one of hard links.
 
     Hugging Face's cache holds links into another folder, which no build tool follows, and a
     repository may hold the same weights in several formats. Hard links take no space.

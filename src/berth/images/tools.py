@@ -71,7 +71,7 @@ def takes_contexts(tool: Tool) -> bool:
 
 
 def _complaint(name: ToolName) -> str | None:
-    """Why it cannot build; None where it can."""
+    """Why it cannot build; None if it can."""
     if shutil.which(name) is None:
         return f"{name} is not on PATH; {_INSTALL}"
     # `docker version` fails without its daemon (`docker info` need not); the others have none.
@@ -111,7 +111,7 @@ def _graph_root(answer: str | None) -> str | None:
 
 
 def _ask(command: Sequence[str]) -> str | None:
-    """What it prints; None where it fails."""
+    """What it prints; None if it fails."""
     try:
         done = subprocess.run(
             command,

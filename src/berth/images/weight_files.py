@@ -45,7 +45,7 @@ class WeightFiles:
     folder: Path
     names: tuple[str, ...]  # of the files with tensors, in order
     total_bytes: int  # of the files that serving needs: what goes into the image
-    beside: Path | None = None  # the tokeniser, where it is not in the folder
+    beside: Path | None = None  # the tokeniser, if it is not in the folder
 
 
 def check_weights(folder: Path, preset: Preset) -> WeightFiles:
@@ -149,7 +149,7 @@ def _large_enough(folder: Path, names: Sequence[str], preset: Preset) -> None:
 
 
 def whole_safetensors(file: Path) -> None:
-    """Raises WeightsMissing where the file has no header, or not just what that promises."""
+    """Raises WeightsMissing if the file has no header, or not just what that promises."""
     try:
         read_header(file).require_whole()
     except HeaderError as error:

@@ -1,8 +1,8 @@
 """Where the limits of this process's control groups are written: its own group's, and all above it.
 
-A container sees either its own group as the root of a mount, or the host's whole tree; version 1
-mounts a tree for each controller, version 2 one for all, and a host may have both. /proc tells
-which: `mountinfo` what is mounted where, `cgroup` where in each tree this process is.
+A container sees either its own group as the root of a mount, or the host's whole tree. Version 1
+mounts a tree for each controller, version 2 one for all, and a host may have both. /proc shows
+which: `mountinfo` lists the mounts, `cgroup` this process's place in each tree.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Read = Callable[[str], str | None]  # a file's text; None where it cannot be read
+Read = Callable[[str], str | None]  # a file's text; None if it cannot be read
 Version = Literal[1, 2]
 
 _MOUNTS, _GROUPS = "/proc/self/mountinfo", "/proc/self/cgroup"
@@ -38,7 +38,7 @@ class Group:
 
 def groups(controller: str, read: Read = read_file) -> list[Group]:
     """The groups that this process is in, by `controller` ("cpu", "memory"): its own, and those
-    above it, as far as they can be seen. None where nothing is mounted or /proc says nothing.
+    above it, as far as they can be seen. None if nothing is mounted or /proc says nothing.
     """
     places = _places(read(_GROUPS) or "")
     found: list[Group] = []
@@ -86,7 +86,7 @@ def _plain(text: str) -> str:
 
 
 def _below(root: str, place: str) -> str:
-    """The path from a mount's root to a place in the tree; "" where it is not below it.
+    """The path from a mount's root to a place in the tree; "" if it is not below it.
 
     "/.." at its beginning: the process was moved out of its namespace's root, and its own group is
     not to be seen.

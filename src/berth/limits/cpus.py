@@ -1,6 +1,6 @@
 """How many CPUs this process may use, and how many threads are best on them.
 
-Threads that compute a step meet at a barrier after each of its operations. Where there are more of
+Threads that compute a step meet at a barrier after each of its operations. If there are more of
 them than CPU time, the kernel stops all of them until its next period, and those that came first
 burn what is left by waiting: a pod with half a CPU and two threads is half as fast as with one.
 """
@@ -62,7 +62,7 @@ def cpus(read: Read = read_file, allowed: int | None = None) -> Cpus:
 
 
 def available_cpus() -> int:
-    """By the affinity mask; all of the machine's where the system keeps none."""
+    """By the affinity mask; all of the machine's if the system keeps none."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""How much memory this process may have, and how much of it is still to be had."""
+"""How much memory this process may have, and how much of it is still free."""
 
 from __future__ import annotations
 

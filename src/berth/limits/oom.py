@@ -1,7 +1,7 @@
-"""Did the kernel end a process for want of memory? By the counters of our memory control group.
+"""Whether the kernel ended a process because memory ran out: our control group's counters say it.
 
 An engine shares its server's group, the container's in a pod. Both versions count the processes in
-a group that were killed because memory ran out, at whichever limit: the container's, the pod's, the
+a group that were killed because memory ran out, at any limit: the container's, the pod's, the
 machine's.
 """
 
@@ -12,7 +12,7 @@ from berth.limits.memory import memory
 
 
 class OomCounter:
-    """Processes here that the kernel has killed for want of memory, since this was made."""
+    """Processes here that the kernel has killed because memory ran out, since this was made."""
 
     def __init__(self, read: Read = read_file) -> None:
         self._read = read

@@ -34,7 +34,7 @@ class Begun:
 
     @classmethod
     def open(cls, socket: str) -> Begun:
-        """The engine's end; where the server keeps no marks, they are made for nobody."""
+        """The engine's end; if the server keeps no marks, they are made and never read."""
         try:
             with _path(socket).open("r+b") as file:
                 return cls(mmap.mmap(file.fileno(), _SLOTS))
@@ -43,7 +43,7 @@ class Begun:
 
     @classmethod
     def nowhere(cls) -> Begun:
-        """Marks that nobody else sees."""
+        """Marks that no other process sees."""
         return cls(bytearray(_SLOTS))
 
     def clear(self, request_id: int) -> None:

@@ -13,7 +13,7 @@ Device = Literal["auto", "cpu", "cuda"]
 # off: nothing of the weights is read for its checksum. auto: what has a checksum or a digest. full:
 # files that have none are refused.
 Verify = Literal["off", "auto", "full"]
-MAX_NUM_SEQS = 64  # sequences in one step, where nobody says
+MAX_NUM_SEQS = 64  # sequences in one step, unless set
 DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"]
 
 
@@ -25,13 +25,13 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineKind = "native"
     device: Device = "auto"
     dtype: Dtype = "auto"
-    # The host's cores shared between the ranks of this node where None.
+    # None: the host's cores, shared between the ranks of this node.
     threads: int | None = None
     max_model_len: int | None = None  # tokens; None: the model's own, as far as the cache reaches
     max_num_seqs: int = MAX_NUM_SEQS  # sequences in one step
     max_batch_tokens: int = 1024  # positions computed in one step (prefill chunks and decodes)
     kv_cache_bytes: int | None = None  # per rank; None: sized from what memory is left
-    # Of the device's memory (a container's limit, where it has one), what may be in use, others
+    # Of the device's memory (a container's limit, if it has one), what may be in use, others
     # included; None: see berth.fit.budget.
     memory_fraction: float | None = None
     prefix_caching: bool = True

@@ -1,8 +1,8 @@
 """The engines that Berth can start, and what sets them apart: the one table of them. Pure.
 
 A question about an engine ("does it run in ranks?") is asked of its traits and not of its name, so
-that a new engine is a row here and not a branch in each place that asks. Which engine a model gets
-is not said here (checkpoint/choose.py), nor what it takes of a machine (fit).
+that a new engine is a row here and not a branch in each place that asks. checkpoint/choose.py
+decides which engine a model gets; fit computes what it takes of a machine.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ ENGINES: Mapping[EngineKind, EngineTraits] = {
         by_description=False,
     ),
 }
-# The engine of what `checkpoint` describes in full, and of all else that can be loaded.
+# The engine of what `checkpoint` describes in full, and of everything else that can be loaded.
 DESCRIBED: EngineKind = next(kind for kind, traits in ENGINES.items() if traits.by_description)
 LIBRARY: EngineKind = next(kind for kind, traits in ENGINES.items() if not traits.by_description)
 # The engine of requests that need `generate`, whatever engine serves the others.

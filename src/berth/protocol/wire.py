@@ -1,7 +1,7 @@
 """Framing on a stream socket: four bytes of big-endian length, then one msgpack message.
 
-Both ends share these codecs; who reads how (asyncio in the server, a thread in the engine) is
-theirs.
+Both ends share these codecs; each reads in its own way (asyncio in the server, a thread in the
+engine).
 """
 
 from __future__ import annotations

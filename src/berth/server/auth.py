@@ -57,7 +57,7 @@ _QUERY_KEYS = ((_NODE_PATHS, "authKey"), (re.compile(r"/v1(?:/.*)?"), "authoriza
 
 
 def parse_api_keys(text: str | None) -> tuple[str, ...]:
-    """The keys in BERTH_API_KEY: one, or several separated by commas; none where unset or empty.
+    """The keys in BERTH_API_KEY: one, or several separated by commas; none if unset or empty.
 
     Raises:
         ValueError: a key that no header can carry, or a placeholder. The key is not repeated.

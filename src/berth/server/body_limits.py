@@ -106,7 +106,7 @@ class BodyBudget:
             self.held -= share.held
 
     def take(self, size: int) -> None:
-        """Raises TooManyBodies where that is more than is left; one body alone always has room."""
+        """Raises TooManyBodies if that is more than is left; one body alone always has room."""
         if self.held and self.held + size > self._limit:
             raise TooManyBodies(
                 "The server is reading as many large request bodies as it has memory for.",

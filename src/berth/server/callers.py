@@ -36,7 +36,7 @@ def note_caller(scope: Scope, caller: Caller) -> None:
 
 
 def caller_of(scope: Scope) -> Caller | None:
-    """Whose key the request has; None where the server asks for none."""
+    """Whose key the request has; None if the server asks for none."""
     caller = scope.get(_SCOPE_KEY)
     assert caller is None or isinstance(caller, Caller)
     return caller
@@ -49,7 +49,7 @@ def may_use(scope: Scope, names: Sequence[str]) -> bool:
 
 
 def check_model(scope: Scope, names: Sequence[str]) -> None:
-    """Raises Forbidden where the caller may not use the model that has these names."""
+    """Raises Forbidden if the caller may not use the model that has these names."""
     if not may_use(scope, names):
         raise Forbidden(
             f"This API key may not use the model {names[0][:_SHOWN]!r}. GET /v1/models lists those "

@@ -388,7 +388,7 @@ class Chunks:
 
 
 def chunks_of(scope: MutableMapping[str, Any]) -> Chunks | None:
-    """Of the request with this scope; None where the HTTP server is not ours (in tests)."""
+    """Of the request with this scope; None if the HTTP server is not ours (in tests)."""
     chunks = scope.get(_SCOPE_KEY)
     return chunks if isinstance(chunks, Chunks) else None
 

@@ -16,7 +16,7 @@ _GZIP, _ZLIB, _BARE = 31, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
 def unpacker_of(headers: Iterable[tuple[bytes, bytes]]) -> Unpacker | None:
-    """What unpacks the body of a request with these headers; None where it is not packed.
+    """What unpacks the body of a request with these headers; None if it is not packed.
 
     Raises:
         UnknownEncoding: a Content-Encoding, or several in a row, that is not unpacked here.
@@ -78,7 +78,7 @@ class Unpacker:
             data = self._engine.unused_data
 
     def finish(self) -> None:
-        """Raises Malformed where the body ended too early."""
+        """Raises Malformed if the body ended too early."""
         if not self._empty and (self._engine is None or not self._engine.eof):
             raise self._broken("ends too early")
 

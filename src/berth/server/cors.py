@@ -41,7 +41,7 @@ class Cors:
         self._rules = _Rules(self._allowed) if settings.cors_origins else None
 
     def preflight(self, scope: Scope) -> Response | None:
-        """The answer to a browser's question before a call; None where this is none.
+        """The answer to a browser's question before a call; None if this is none.
 
         Raises:
             Forbidden: the page may not call.

@@ -40,7 +40,7 @@ def _shape(pattern: str) -> str:
 def split_host(host: str) -> tuple[str, int | None] | None:
     """A Host header's name (lower case, without a last dot or brackets) and port, if it has one.
 
-    None where it is no host.
+    None if it is no host.
     """
     found = _HOST.fullmatch(host)
     if found is None:
@@ -50,7 +50,7 @@ def split_host(host: str) -> tuple[str, int | None] | None:
 
 
 def address_of(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a name is; None where it is a name."""
+    """The address that a name is; None if it is a name."""
     try:
         address = ipaddress.ip_address(name)
     except ValueError:

@@ -53,7 +53,7 @@ class SharedPaths:
     def add(self, path: str, summary: str, dialect: Dialect, shape: SharedShape) -> None:
         """One more shape for a path. `summary` says what the path does with it.
 
-        Raises ValueError where another shape of the path has the same key.
+        Raises ValueError if another shape of the path has the same key.
         """
         claims = self._claims.setdefault(path, [])
         if shape.key in (claim.shape.key for claim in claims):

@@ -52,7 +52,7 @@ class WorkerNode:
         return engine_health(self._supervisor, state, _DETAILS[state])
 
     async def run(self) -> None:
-        """Keep the ranks running. Raises ModelFailed where that is hopeless."""
+        """Keep the ranks running. Raises ModelFailed if that is hopeless."""
         self._supervisor.start()
         await self._supervisor.given_up()
         raise ModelFailed

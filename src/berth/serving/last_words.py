@@ -20,7 +20,7 @@ class FailedRank:
 
     local_rank: int
     pid: int
-    code: int  # negative where a signal ended it
+    code: int  # negative if a signal ended it
 
 
 class LastWords:

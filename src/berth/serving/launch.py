@@ -155,7 +155,7 @@ class EngineProcess:
         return self._process.stdout
 
     async def wait(self) -> int:
-        """Wait for the first process to end; its exit code, negative where a signal ended it."""
+        """Wait for the first process to end; its exit code, negative if a signal ended it."""
         return await self._process.wait()
 
     async def kill(self) -> None:
@@ -168,7 +168,7 @@ class EngineProcess:
 
 
 def how_it_ended(code: int) -> str:
-    """An exit code as a sentence's end; negative where a signal ended the process."""
+    """An exit code as a sentence's end; negative if a signal ended the process."""
     if code >= 0:
         return f"exited with status {code}"
     try:
@@ -207,7 +207,7 @@ def is_ending(pid: int) -> bool:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of a process after its name, which may hold spaces; none where it is gone."""
+    """The fields of a process after its name, which may hold spaces; none if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -20,7 +20,7 @@ class RequestRecord:
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int
-    finish_reason: FinishReason | None  # None where it ended in an error
+    finish_reason: FinishReason | None  # None if it ended in an error
     error: str | None  # the error's class name
     first_token: float | None
     total: float

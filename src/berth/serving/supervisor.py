@@ -62,7 +62,7 @@ class EngineSupervisor:
 
     @property
     def last_reason(self) -> str:
-        """Why the last engine ended; empty where none did, or that is not known yet."""
+        """Why the last engine ended; empty if none did, or that is not known yet."""
         return "" if self._life is not None and self._life.down else self._reason
 
     def look(self) -> None:

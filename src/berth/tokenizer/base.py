@@ -62,7 +62,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read one of a folder's JSON objects; empty where the file is missing.
+    """Read one of a folder's JSON objects; empty if the file is missing.
 
     Raises:
         TokenizerError: the file is no JSON object.

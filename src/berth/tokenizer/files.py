@@ -16,7 +16,7 @@ _TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
 
 
 def load_tokenizer(folder: Path, file: Path | None = None) -> Tokenizer:
-    """Read the tokeniser of a model's folder, or `file` where it lies elsewhere.
+    """Read the tokeniser of a model's folder, or `file` if it lies elsewhere.
 
     A folder in Hugging Face's layout is read from tokenizer.json, else tokenizer.model, else
     vocab.json and merges.txt; one in Meta's from tokenizer.model first.

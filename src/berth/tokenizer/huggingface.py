@@ -105,7 +105,7 @@ class HuggingFaceTokenizer:
         return table
 
     def _silenced(self) -> list[bytes]:
-        """The table for output, where special tokens have no text."""
+        """The table for output, in which special tokens have no text."""
         table = list(self._bytes)
         for token in self.special_tokens.values():
             table[token] = b""

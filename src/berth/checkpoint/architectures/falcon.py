@@ -107,7 +107,7 @@ def _native(
 
 
 def norm_names(config: ModelConfig) -> tuple[str, ...]:
-    """The norms of a Falcon layer: attention's, then the MLP's where it has one of its own."""
+    """The norms of a Falcon layer: attention's, then the MLP's if it has one of its own."""
     if config.norms_per_layer == 1:
         return ("input_layernorm",)
     if config.parallel_attention:

@@ -1,4 +1,4 @@
-"""Where the engine runs: its device and that one's memory, its number format, its threads."""
+"""Where the engine runs: its device and the device's memory, its number format, its threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def choose_device(wanted: Device) -> torch.device:
-    """This rank's device. Raises ValueError where a GPU is wanted and none is there."""
+    """This rank's device. Raises ValueError if a GPU is wanted and none is there."""
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -35,7 +35,7 @@ def choose_device(wanted: Device) -> torch.device:
 
 
 def device_memory(device: torch.device) -> Memory:
-    """As the device reports it; on CPU of the control group where that has less."""
+    """As the device reports it; on CPU the control group's, if that is less."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return Memory(total, free)
@@ -50,8 +50,8 @@ def local_ranks() -> int:
 def choose_dtype(wanted: Dtype, stored: str, device: torch.device) -> torch.dtype:
     """The element type of weights, activations and cache.
 
-    "auto" keeps what is stored where the device computes it well: on CPU that is bfloat16 where
-    it has instructions for it, for float16 weights too, and float32 elsewhere.
+    "auto" keeps what is stored if the device computes it well. On a CPU with instructions for
+    bfloat16 it is bfloat16, for float16 weights too; on other CPUs it is float32.
     """
     if wanted != "auto":
         return _DTYPES[wanted]

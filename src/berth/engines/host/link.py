@@ -47,7 +47,7 @@ class Link:
 
     @classmethod
     def connect(cls, path: str, rank: int, heartbeat_seconds: float) -> Link:
-        """Connect and start both threads. Raises OSError where nobody listens."""
+        """Connect and start both threads. Raises OSError if no supervisor listens."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.connect(path)
         link = cls(rank, sock, Pulse(Begun.open(path)))
@@ -58,7 +58,7 @@ class Link:
         return link
 
     def send(self, message: FromEngine) -> None:
-        """Send from any thread. Ends the process where the supervisor is gone."""
+        """Send from any thread. Ends the process if the supervisor is gone."""
         data = frame(message)
         try:
             with self._sending:

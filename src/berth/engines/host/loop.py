@@ -20,16 +20,16 @@ class EngineCore(Protocol):
         """Whether step() would compute anything."""
 
     def submit(self, message: Submit) -> StepReport | None:
-        """Queue a request. Returns the report of its end where it can or need not run."""
+        """Queue a request. Returns the report of its end if it can or need not run."""
 
     def cancel(self, request_ids: list[int]) -> None:
         """Forget requests; ids that have ended are passed over."""
 
     def step(self) -> StepReport | None:
-        """Compute one step. None where it has nothing to report (a chunk of a prompt)."""
+        """Compute one step. None if it has nothing to report (a chunk of a prompt)."""
 
     def stats(self) -> EngineStats:
-        """Gauges and counters as they are now."""
+        """Gauges and counters of this moment."""
 
 
 class _Stop(Exception):
@@ -60,7 +60,7 @@ class Loop:
     def turn(self) -> None:
         """Take in what has arrived, and compute a step if there is work.
 
-        For a core whose step is a long one it is also the way to let the others have theirs.
+        A core with a long step calls it within the step, so that other requests get theirs.
         """
         while True:
             try:

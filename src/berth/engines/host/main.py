@@ -2,13 +2,13 @@
 
 How it ends is the same for every engine:
 
-- It was told to, or its server is gone: exit code 0.
-- It cannot go on: one Fatal with one sentence to the server, exit code 1. Where a fresh process
+- The server sent Shutdown, or is gone: exit code 0.
+- It cannot go on: one Fatal with one sentence to the server, exit code 1. If a fresh process
   would fail the same way (`is_final`), the sentence is all: the owner has to mend something, and a
   traceback says nothing about what. Otherwise the traceback goes to the log as well.
 
-Ranks that torchrun started wait after a Fatal for the server to end their group, which takes it a
-tenth of a second: torchrun would print a page about the one that ended first.
+Ranks that torchrun started wait after a Fatal for the server to end their group, which takes a
+tenth of a second: torchrun would print a page about the rank that ended first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from berth.protocol.messages import Fatal
 
 log = logging.getLogger(__name__)
 
-# Loads the model, and returns what serves until it is told to stop.
+# Loads the model, and returns a function that serves until Shutdown.
 Start = Callable[[EngineConfig, Link], Callable[[], None]]
 
 _PATIENCE = 2.0  # seconds that a rank waits for the server to end its group
@@ -81,11 +81,11 @@ def exit_now(code: int) -> NoReturn:
 
 
 def describe(error: Exception, rank: int, extra: str, *, serving: bool) -> Fatal:
-    """What the server is told of an error that ended a rank.
+    """What the server receives about an error that ended a rank.
 
     Args:
         extra: of pyproject.toml, that installs what the engine imports.
-        serving: whether the rank had started; what ends it then is no matter of the folder.
+        serving: whether the rank had started; the folder is then not the cause.
     """
     if _out_of_memory(error):
         return Fatal(rank, f"there is not enough memory: {_first_line(error)}", retry=True)

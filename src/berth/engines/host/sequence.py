@@ -1,4 +1,4 @@
-"""One request as the engine sees it: its tokens, how far they are computed, where they lie.
+"""One request as the engine sees it: its tokens, how far they are computed, and its blocks.
 
 `Sequence(request_id, prompt, params, emitted, root)`; the scheduler fills in the rest. A replayed
 request's `emitted` tokens are output tokens from the start: they are computed with the prompt and
@@ -60,7 +60,7 @@ class Sequence:
         root: int = 0,
     ) -> None:
         """`root` stands for what its KV depends on beside its token ids (an adapter, the content of
-        an image): only sequences of one root share blocks. Raises ValueError where it is not
+        an image): only sequences of one root share blocks. Raises ValueError if it is not
         between 0 and MOST_ROOT.
         """
         if not 0 <= root <= MOST_ROOT:
@@ -87,7 +87,7 @@ class Sequence:
         # The prefix cache: how many of `blocks` are dealt with, and the content of the last.
         self.num_published = 0
         self.chain = 0
-        # Prompt positions whose logits have been asked for, where prompt_logprobs wants them all.
+        # Prompt positions whose logits have been asked for, if prompt_logprobs wants them all.
         # Those of a replay went out before the first of its emitted tokens.
         wants_prompt = params.prompt_logprobs is not None and not self.num_output
         self.scored = 0 if wants_prompt else self.num_prompt
@@ -115,7 +115,7 @@ class Sequence:
 
 
 def finish_reason(sequence: Sequence) -> FinishReason | None:
-    """Whether the last output token ends the sequence, and why; None where it goes on.
+    """Whether the last output token ends the sequence, and why; None if it goes on.
 
     A stop token counts after `min_tokens` other output tokens, and comes before "length". It stays
     among the tokens: serving takes it out of the text.
@@ -132,9 +132,9 @@ def finish_reason(sequence: Sequence) -> FinishReason | None:
 
 
 def limit_length(sequence: Sequence, most: int) -> None:
-    """Set its max_length where no sequence may have more than `most` tokens, prompt and output.
+    """Set its max_length; no sequence may have more than `most` tokens, prompt and output.
 
-    Raises Unschedulable where not one output token could be computed.
+    Raises Unschedulable if not one output token could be computed.
     """
     num_prompt, max_tokens = sequence.num_prompt, sequence.params.max_tokens
     if not num_prompt:

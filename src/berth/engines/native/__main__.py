@@ -12,8 +12,8 @@ from berth.engines.host.main import Start, run_rank
 
 def _load() -> Start:
     # How long a thread spins while it waits for the others (libgomp reads this when torch is
-    # imported). The default is milliseconds: where other processes want the cores too, a step then
-    # takes ten times as long. This costs 2 % where they do not.
+    # imported). The default is milliseconds: if other processes want the cores too, a step then
+    # takes ten times as long. This costs 2 % if they do not.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     from berth.engines.native import worker  # torch
 

@@ -1,7 +1,7 @@
-"""Which KV block belongs to whom: reference counts, and a prefix cache that shares full blocks.
+"""Which sequences hold a KV block: reference counts, and a prefix cache that shares full blocks.
 
 A block holds the keys and values of `block_size` consecutive positions. It is always in exactly
-one of three states: unused; held by one or more sequences; or cold, which is held by nobody but
+one of three states: unused; held by one or more sequences; or cold: held by no sequence, but
 still found by its content. New blocks come from the unused ones, then from the cold ones, least
 recently held first. Every operation on one block takes constant time.
 
@@ -23,7 +23,7 @@ image. Such a sequence has a `root`, a number that stands for all of it; its fir
 begins with that number, and so every key after it differs. Equal ids under different roots share
 nothing; root 0 is a sequence of token ids alone.
 
-Where a block is evicted before its successors these can no longer be found (they turn cold and are
+If a block is evicted before its successors, these can no longer be found (they turn cold and are
 evicted in their turn); freeing a table back to front makes that rare.
 """
 
@@ -38,7 +38,7 @@ class BlockManager:
     """The blocks of one engine's KV cache, numbered 0 … num_blocks - 1."""
 
     def __init__(self, num_blocks: int, block_size: int, prefix_caching: bool = True) -> None:
-        """Raises ValueError where there is not at least one block of one position."""
+        """Raises ValueError if there is not at least one block of one position."""
         if num_blocks < 1 or block_size < 1:
             raise ValueError(
                 f"num_blocks ({num_blocks}) and block_size ({block_size}) must be at least 1"
@@ -59,7 +59,7 @@ class BlockManager:
 
     @property
     def free_blocks(self) -> int:
-        """Blocks that nobody holds: unused and cold."""
+        """Blocks that no sequence holds: unused and cold."""
         return len(self._unused) + len(self._cold)
 
     @property
@@ -96,7 +96,7 @@ class BlockManager:
         return self._chains[cached[-1]] if cached else -root
 
     def room_after(self, cached: list[int], total: int) -> int:
-        """Free blocks that allocate(cached, total) would leave; negative where it cannot."""
+        """Free blocks that allocate(cached, total) would leave; negative if it cannot."""
         references = self._references
         cold = sum(1 for block in cached if not references[block])
         return self.free_blocks - cold - (total - len(cached))
@@ -114,7 +114,7 @@ class BlockManager:
         return cached + [self.append() for _ in range(total - len(cached))]
 
     def append(self) -> int:
-        """Take one new block, its content forgotten. Raises IndexError where none is free."""
+        """Take one new block, its content forgotten. Raises IndexError if none is free."""
         if self._unused:
             block = self._unused.pop()
         elif self._cold:
@@ -128,7 +128,7 @@ class BlockManager:
     def publish(self, block: int, chain: int, tokens: Tokens[int]) -> int:
         """Let others find `block`, whose positions hold the KV of exactly these tokens.
 
-        `chain` is what publish returned for the block before it, or what chain_after says. Where
+        `chain` is what publish returned for the block before it, or what chain_after says. If
         an equal block is published already, that one stays and this one remains private.
 
         Returns: the content's number, for the next block.
@@ -144,12 +144,12 @@ class BlockManager:
         return self._last_chain
 
     def forget(self, table: list[int]) -> None:
-        """Let nobody find these blocks any more: what they hold is not to be trusted."""
+        """Make `lookup` find these blocks no longer: their content is not to be trusted."""
         for block in table:
             self._forget(block)
 
     def free(self, table: list[int]) -> None:
-        """Let go of a table. What nobody else holds is free at once."""
+        """Let go of a table. A block that no other sequence holds is free at once."""
         references, keys = self._references, self._keys
         for block in reversed(table):  # so that a prefix outlives what follows it
             references[block] -= 1

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from berth.engines.native.plan import StepPlan
 from berth.models.parallel import Group
 
-# One broadcast carries the length and the plan where it fits (a decode of 64 sequences does).
+# One broadcast carries the length, and the plan if it fits (a decode of 64 sequences does).
 _FIRST = 8192
 _HEADER = 4
 
@@ -24,7 +24,7 @@ _decode = msgspec.msgpack.Decoder(StepPlan).decode
 
 
 class PlanChannel:
-    """Rank 0 sends, the others receive, in lock-step. Does nothing where there are no others."""
+    """Rank 0 sends, the others receive, in lock-step. Does nothing if there are no others."""
 
     def __init__(self, group: Group) -> None:
         self._alone = group.degree == 1
@@ -32,11 +32,11 @@ class PlanChannel:
 
     @property
     def alone(self) -> bool:
-        """Whether there is nobody to tell."""
+        """Whether there is no other rank."""
         return self._alone
 
     def send_sign_of_life(self) -> None:
-        """Rank 0, idle: an empty plan. Raises where another rank is gone, on whichever node."""
+        """Rank 0, idle: an empty plan. Raises if another rank is gone, on any node."""
         self.send(_NOTHING)
 
     def send(self, plan: StepPlan | None) -> None:

@@ -28,7 +28,7 @@ def rank_budget(
 
     Args:
         positions: the longest sequence wanted, in tokens.
-        loaded_bytes: this rank's weights, where they are in memory already.
+        loaded_bytes: this rank's weights, if they are in memory already.
 
     Raises:
         CannotFit: not one block of the KV cache has room; its lines have the terms.

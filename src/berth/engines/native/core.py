@@ -49,7 +49,7 @@ class Core:
         pulse: Pulse,
         memory: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`memory` tells the bytes that this rank has taken at its most; asked now and then."""
+        """`memory` returns the most bytes that this rank has taken so far; called now and then."""
         self.scheduler = scheduler
         self.runner = runner
         self.channel = channel
@@ -71,7 +71,7 @@ class Core:
         return msgspec.structs.replace(stats, memory_bytes=self._memory_bytes)
 
     def submit(self, message: Submit) -> StepReport | None:
-        """Queue a request. Returns the report of its end where it can or need not run."""
+        """Queue a request. Returns the report of its end if it can or need not run."""
         delta = self._answers.enter(message, self.scheduler.add)
         return None if delta is None else StepReport([delta], self.stats())
 
@@ -81,7 +81,7 @@ class Core:
         self._answers.forget(request_ids)
 
     def step(self) -> StepReport | None:
-        """Compute one step. None where it emitted nothing (a chunk of a prompt) or had no work."""
+        """Compute one step. None if it emitted nothing (a chunk of a prompt) or had no work."""
         plan = self.scheduler.schedule()
         if plan.empty:
             return None
@@ -112,7 +112,7 @@ class Core:
                 for row, sequence in enumerate(sequences)
             ]
         choices = self._score_prompts(plan, logits)
-        # A draft is confirmed where it is the token that is chosen in its place: the text is the
+        # A draft is confirmed if it is the token that is chosen in its place: the text is the
         # same as without drafts. The row after it counts only then.
         left = choices
         for confirmed in range(1 + max(plan.drafts, default=0)):

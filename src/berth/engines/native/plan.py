@@ -6,7 +6,7 @@ this order:
 
 1. `freed`: these slots hold no sequence any more (finished, cancelled or preempted since the last
    plan). Only state kept per slot beside the table has to be dropped; the row may stay, since
-   nobody reads it before it is written again. A slot in `freed` may be taken anew by `blocks` and
+   it is not read before it is written again. A slot in `freed` may be taken anew by `blocks` and
    `slots` of the same plan.
 2. `blocks`: triples (slot, index, block), flat: `table[slot, index] = block`. A sequence that
    takes a slot gets its whole table at once, blocks found in the prefix cache included.
@@ -16,13 +16,13 @@ this order:
    `p % block_size`; position p attends to positions 0 … p through the same row.
 4. `logits[e]` says how many of the entry's last positions need logits: 0 for a chunk that does
    not reach the end, 1 for a decode or a last chunk, 1 + `drafts[e]` for a decode with drafts, more
-   where the prompt's own logprobs are asked for. Row p scores the prompt's token p + 1; each p but
+   if the prompt's own logprobs are asked for. Row p scores the prompt's token p + 1; each p but
    the prompt's last is asked for once, in order, even if the sequence is preempted in between.
 
 The last `drafts[e]` tokens of an entry are drafts: proposed to come next, not accepted yet. What is
 computed of them stands in the cache until the step's result is known. A rejected draft's position
-is written again by a later plan; its block has been found by nobody meanwhile, and may have been
-given back.
+is written again by a later plan; its block has not been found by a lookup meanwhile, and may have
+been given back.
 
 Entries stand in order of arrival. Each has a slot of its own; decodes (one position, and drafts)
 come before any prefill that continues from an earlier step. No block is written by two entries,
@@ -60,7 +60,7 @@ class StepPlan(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def empty(self) -> bool:
-        """True where there is nothing to compute: such a plan needs no step and no advance()."""
+        """True if there is nothing to compute: such a plan needs no step and no advance()."""
         return not self.slots
 
     def enter(self, sequence: Sequence, most: int, drafts: int = 0) -> None:
@@ -93,11 +93,11 @@ class StepPlan(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def given(
         self, accepted: Tokens[Tokens[int]], seated: Tokens[Sequence | None]
     ) -> list[Tokens[int] | None]:
-        """What each entry was given of `accepted`; None where it does not sample.
+        """What each entry was given of `accepted`; None if it does not sample.
 
         Args:
             accepted: the tokens of each entry that samples.
-            seated: the sequence of each slot; None where it was cancelled since.
+            seated: the sequence of each slot; None if it was cancelled since.
 
         Raises:
             ValueError: not one list for each entry that samples, or tokens that are no drafts of

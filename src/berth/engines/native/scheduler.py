@@ -1,9 +1,9 @@
-"""Who computes what in the next step: continuous batching with chunked prefill.
+"""What is computed in the next step: continuous batching with chunked prefill.
 
     scheduler = Scheduler(max_num_seqs, max_batch_tokens, block_manager, max_model_len)
-    scheduler.add(sequence)           # raises Unschedulable where it can never run
+    scheduler.add(sequence)           # raises Unschedulable if it can never run
     scheduler.cancel(request_ids)     # their blocks and slots are free on return
-                                      # (distrust=True: nor is their KV shared any more)
+                                      # (distrust=True: their KV is not shared any more)
     plan = scheduler.schedule()       # a StepPlan (plan.py); plan.empty: nothing to do
     scheduler.sequence_in(slot)       # the Sequence of a plan's entry
     emitted = scheduler.advance(plan, accepted)  # accepted[i]: tokens of entry plan.samples[i]
@@ -18,7 +18,7 @@ How it decides. Sequences are served strictly in order of arrival. Those that ru
 positions first: one each for a decode, the rest of the step's budget for a prefill. Then waiting
 ones are admitted while the budget, the slots and the blocks last; the first that does not fit
 stops the others behind it. An admitted sequence gets blocks for all its tokens, so a prefill never
-waits for one; a decode at a block's end takes one more. Where none is free the sequence that came
+waits for one; a decode at a block's end takes one more. If none is free, the sequence that came
 last is preempted: it gives everything back and waits at the head of the queue, to compute its
 tokens, output included, once more (mostly from the prefix cache).
 
@@ -37,8 +37,8 @@ front that it confirms; one token is the case without drafts. Only then are bloc
 only those whose every token is accepted; what was computed of the rejected ones is taken back, and
 so are the blocks that they alone needed.
 
-To keep a newcomer from being thrown out at once, it is admitted only if a block for each sequence
-that runs already stays free; not where nothing runs.
+To keep a newcomer from being preempted at once, it is admitted only if a block for each sequence
+that runs already stays free.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Scheduler:
         block_manager: BlockManager,
         max_model_len: int,
     ) -> None:
-        """Raises ValueError where a step could not give each running sequence a position."""
+        """Raises ValueError if a step could not give each running sequence a position."""
         if not 1 <= max_num_seqs <= max_batch_tokens:
             raise ValueError(
                 f"max_num_seqs ({max_num_seqs}) must be at least 1 and at most "
@@ -112,7 +112,7 @@ class Scheduler:
         return bool(self._running or self._waiting)
 
     def sequence_in(self, slot: int) -> Sequence | None:
-        """The sequence that holds this slot; None where it was cancelled during the step."""
+        """The sequence that holds this slot; None if it was cancelled during the step."""
         return self._slots[slot]
 
     def stats(self, step_seconds: float = 0.0, tokens_in_step: int = 0) -> EngineStats:
@@ -182,7 +182,7 @@ class Scheduler:
         return dropped + running
 
     def schedule(self) -> StepPlan:
-        """Decide the next step. The plan is empty only where nothing runs or waits.
+        """Decide the next step. The plan is empty only if nothing runs or waits.
 
         Raises:
             RuntimeError: the plan before has not been given to advance().
@@ -203,7 +203,7 @@ class Scheduler:
     def propose(self, sequence: Sequence, draft: Tokens[int]) -> None:
         """Let these tokens, as many of them as there is room for, be computed as its next.
 
-        A draft is good for one step. It is dropped where the sequence is not decoding by then.
+        A draft is good for one step. It is dropped if the sequence is not decoding by then.
 
         Raises:
             RuntimeError: a plan is in flight, whose tokens would come first.
@@ -217,7 +217,7 @@ class Scheduler:
 
         Args:
             accepted: of each entry the drafts that the model confirms, from the first one on, and
-                the token that it gives after them. One token where there are no drafts.
+                the token that it gives after them. One token if there are no drafts.
 
         Returns: the tokens added, in order of arrival; those after a sequence's end are dropped. A
             sequence that ends has given its blocks and its slot back. Sequences cancelled during
@@ -377,7 +377,7 @@ class Scheduler:
         )
 
     def _set_max_length(self, sequence: Sequence) -> None:
-        """Say how long it may become. Raises Unschedulable where it could not be computed here."""
+        """Say how long it may become. Raises Unschedulable if it could not be computed here."""
         limit_length(sequence, self.max_model_len)
         blocks = self.block_manager
         needed = blocks.blocks_for(sequence.max_length - 1)  # the last token is never computed

@@ -37,7 +37,7 @@ from berth.protocol.messages import Loading, Ready
 
 log = logging.getLogger(__name__)
 
-# Progress of loading is told at most this often, in bytes.
+# Progress of loading is reported at most this often, in bytes.
 _LOADING_STEP = 32 * 1024 * 1024
 
 
@@ -74,7 +74,7 @@ def _load(config: EngineConfig, group: Group, link: Link) -> tuple[Runner, Ready
     numbers.require_degree(group.degree)
     dtype = choose_dtype(config.dtype, numbers.dtype, group.device)
     positions = min(config.max_model_len or numbers.max_position, numbers.max_position)
-    # Refuses before anything is loaded. Where there is no room for the longest sequence, there is
+    # Refuses before anything is loaded. If there is no room for the longest sequence, there is
     # none for the tables of its positions either.
     positions = rank_budget(config, numbers, group, dtype, positions).max_model_len
     source = open_weights(config.model)

@@ -42,5 +42,5 @@ def engines_that_load(scheme: str) -> list[EngineName]:
 
 
 def stand_in(kind: DeviceKind) -> EngineName:
-    """The engine that is counted for a model that none of Berth's runs: vLLM, where that runs."""
+    """The engine that is counted for a model that none of Berth's runs: vLLM, if it runs there."""
     return "vllm" if kind == "gpu" or arithmetic("vllm").on_cpu else "transformers"

@@ -24,7 +24,7 @@ class Loading:
     layers: Sequence[tuple[Layer, int]]  # of the rank's stage
     degree: int
     largest: int  # bytes of the rank's largest tensor
-    element: Fraction  # bytes of an element as it is computed
+    element: Fraction  # bytes of an element during computation
     stored: Fraction  # as the checkpoint has it
 
 
@@ -40,10 +40,10 @@ class EngineArithmetic(ABC):
     # What ranks share: each matrix, whole layers, or both of it (matrices within a node).
     splits: ClassVar[Literal["matrices", "layers", "both"]]
     block: ClassVar[int]  # tokens of one block of the KV cache
-    kv_dtypes: ClassVar[frozenset[str]] = frozenset()  # that the cache can be told to have
+    kv_dtypes: ClassVar[frozenset[str]] = frozenset()  # that can be chosen for the cache
     kv_dtype: ClassVar[str | None] = None  # of the cache if nothing was asked for; None: computed
     schemes: ClassVar[frozenset[str]] = frozenset()  # of packed weights that it loads
-    # What can be proposed where it does not fit: a smaller cache, packed weights, the mildest
+    # What can be proposed if it does not fit: a smaller cache, packed weights, the mildest
     # first.
     smaller_cache: ClassVar[str | None] = None
     quantises: ClassVar[tuple[str, ...]] = ()
@@ -91,14 +91,14 @@ class EngineArithmetic(ABC):
     def scores(
         self, layers: Sequence[tuple[Layer, int]], step: Step, *, degree: int, kind: DeviceKind
     ) -> int | None:
-        """What attention builds besides; None where that is among the activations."""
+        """What attention builds besides; None if that is among the activations."""
         del layers, step, degree, kind
         return None
 
     def tables(
         self, layers: Sequence[tuple[Layer, int]], context: int, rotations: int
     ) -> int | None:
-        """Tables that grow with the context and stay; None where there are none to speak of."""
+        """Tables that grow with the context and stay; None if there are none to speak of."""
         del layers, context, rotations
         return None
 

@@ -67,7 +67,7 @@ class Native(EngineArithmetic):
     def scores(
         self, layers: Sequence[tuple[Layer, int]], step: Step, *, degree: int, kind: DeviceKind
     ) -> int | None:
-        """On a GPU: what attention with a mask builds where torch has no fused kernel.
+        """On a GPU: what attention with a mask builds if torch has no fused kernel.
 
         A later chunk of a prompt attends in pieces (kernels/ops.py, `rows_at_once`), each of which
         has its scores, their softmax and a mask within SCORE_BYTES, one row at least; a decode step
@@ -139,7 +139,7 @@ def _pieces(hidden: int, mixer: object, feed_forward: object, degree: int) -> li
 
 
 def _on_cpu(w: Widths, step: Step, element: Fraction) -> int:
-    """kernels.c: nothing is widened, decode reads the cache where it lies."""
+    """kernels.c: nothing is widened, decode reads the cache in place."""
     t = step.tokens
     held = 2 * w.hidden  # the layer's input, held by its caller, and the residual
     norm = held + 2 * w.hidden
