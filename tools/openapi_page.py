@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from berth.server.app import create_app
 from berth.server.settings import ServerSettings
 from berth.serving.models import Model, Models
+from berth.serving.prompt import Prompt
 from berth.serving.request import ChatOptions, Message, Options
 from berth.serving.service import Generation, Health
 
@@ -31,16 +32,16 @@ class _NoModel:
 
     def render_chat(
         self, messages: Sequence[Message], options: ChatOptions | None = None
-    ) -> list[int]:
+    ) -> Prompt:
         self._refuse()
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> Prompt:
         self._refuse()
 
     def check_open(self) -> None:
         self._refuse()
 
-    def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> Generation:
+    def submit(self, prompt: Prompt, options: Options, *, request_id: str) -> Generation:
         self._refuse()
 
     def start(self) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -25,6 +25,7 @@ from berth.server.lifecycle import Lifecycle
 from berth.server.run import listen, serve
 from berth.server.settings import ServerSettings
 from berth.serving.models import Model, Models
+from berth.serving.prompt import Prompt
 from berth.serving.request import Answer, Options, Piece
 
 STEP_SECONDS = 0.004
@@ -76,7 +77,7 @@ class SteppedService(FakeService):
         self.stepped: list[Stepped] = []
 
     def submit(  # type: ignore[override]
-        self, prompt: Sequence[int], options: Options, *, request_id: str
+        self, prompt: Prompt, options: Options, *, request_id: str
     ) -> Stepped:
         self.stepped.append(Stepped())
         return self.stepped[-1]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from berth.protocol.messages import TokenLogprob
 from berth.serving.errors import InvalidRequest, Overloaded, ServingError, Unavailable, UnsafePrompt
+from berth.serving.prompt import Prompt
 from berth.serving.request import Answer, ChatOptions, Message, Options, Piece, TokenText
 from berth.serving.service import Health
 from berth.serving.validate import check_prompt, check_text, sampling_params
@@ -23,14 +24,14 @@ _ROLES = ("system", "user", "assistant")
 class FakeGeneration:
     """Gives the reply word by word; waits at `hold` until the service lets it go on."""
 
-    def __init__(self, service: FakeService, prompt: Sequence[int], options: Options) -> None:
+    def __init__(self, service: FakeService, prompt: Prompt, options: Options) -> None:
         self.service = service
         self.prompt_tokens = len(prompt)
         self.cached_tokens = 1
         self.options = options
         self.cancelled = False
         self.finished = False
-        text = bytes(token for token in prompt if token < 256).decode("utf-8", "replace")
+        text = bytes(token for token in prompt.ids if token < 256).decode("utf-8", "replace")
         self._words = _words(service.reply(text))
         self._echo = text if options.echo else ""
         self._stopped = asyncio.Event()
@@ -161,7 +162,7 @@ class FakeService:
 
     def render_chat(
         self, messages: Sequence[Message], options: ChatOptions | None = None
-    ) -> list[int]:
+    ) -> Prompt:
         self.written = options
         if any(message.role not in _ROLES for message in messages):
             raise InvalidRequest("model only supports 'system', 'user' and 'assistant' roles")
@@ -171,9 +172,9 @@ class FakeService:
             raise UnsafePrompt("a message holds a tag of the chat template", "messages")
         return self.encode("\n".join(f"{turn.role}: {turn.content}" for turn in messages))
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> Prompt:
         check_text(text, "prompt", max_model_len=self.max_model_len, max_token_bytes=2)
-        return [_BOS, *text.encode()]
+        return Prompt([_BOS, *text.encode()])
 
     def check_open(self) -> None:
         if not self.state.ready:
@@ -191,7 +192,7 @@ class FakeService:
     async def drain(self, grace: float) -> None:
         """It has no engine."""
 
-    def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> FakeGeneration:
+    def submit(self, prompt: Prompt, options: Options, *, request_id: str) -> FakeGeneration:
         self.check_open()
         if self.refusal is not None:
             raise self.refusal

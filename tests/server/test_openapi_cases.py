@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from schema_cases import values
 
+from berth.serving.prompt import Prompt
 from berth.serving.request import ChatOptions, Message
 
 POSTS = ("/generate", "/chat", "/v1/chat/completions", "/v1/completions")
@@ -34,7 +35,7 @@ class AnyDialog(FakeService):
 
     def render_chat(
         self, messages: Sequence[Message], options: ChatOptions | None = None
-    ) -> list[int]:
+    ) -> Prompt:
         return self.encode("\n".join(message.content for message in messages))
 
 

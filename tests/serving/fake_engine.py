@@ -12,6 +12,7 @@ test can compute the whole expected answer with `expected_tokens`. Options:
     --reply hash         pseudo-random tokens of the whole vocabulary, parts of characters too
     --reply echo         the prompt without its first token, over and over: readable text
     --reply 5,6,7        these tokens, over and over
+    --inputs "A B"       says that it takes these kinds of inputs, none by default
     --eos-after N        the token 2 (</s>) as the N-th token
     --step-seconds S     time of one step (default 0.002); every running request gets one token
     --load-seconds S     time between Loading messages at start (default 0)
@@ -165,6 +166,7 @@ class FakeEngine:
             weight_bytes=100,
             kv_bytes=100,
             load_seconds=self.options.load_seconds,
+            inputs=tuple(self.options.inputs.split()),
         )
 
     def _take(self, *, block: bool) -> None:
@@ -177,7 +179,10 @@ class FakeEngine:
             match message:
                 case Submit():
                     self.journal(
-                        event="submit", id=message.request_id, emitted=len(message.emitted)
+                        event="submit",
+                        id=message.request_id,
+                        emitted=len(message.emitted),
+                        root=message.root,
                     )
                     self.running.append(Running(message))
                     if str(self.life) in self.options.die_unbegun.split(","):
@@ -299,6 +304,7 @@ def main() -> NoReturn:
     parser.add_argument("--config", required=True)
     parser.add_argument("--vocab", type=int, default=400)
     parser.add_argument("--reply", default="hash")
+    parser.add_argument("--inputs", default="")
     parser.add_argument("--eos-after", type=int, default=0)
     parser.add_argument("--step-seconds", type=float, default=0.002)
     parser.add_argument("--load-seconds", type=float, default=0.0)

@@ -6,7 +6,7 @@ import pytest
 import sentencepiece
 from tiny_model import sentencepiece_model
 
-from berth.serving.chat_template import ChatPrompt, Llama2Template, PlainTemplate
+from berth.serving.chat_template import Llama2Template, PlainTemplate
 from berth.serving.errors import InvalidRequest, UnsafePrompt
 from berth.serving.request import Message
 from tokenizer.test_detokenize import SENTENCEPIECE
@@ -26,7 +26,7 @@ def dialog(*turns: str) -> list[Message]:
 
 
 def render(*turns: str) -> list[int]:
-    return Llama2Template(SENTENCEPIECE).render(dialog(*turns))
+    return Llama2Template(SENTENCEPIECE).render(dialog(*turns)).ids
 
 
 def test_a_question_is_wrapped_in_inst() -> None:
@@ -99,6 +99,5 @@ def test_control_tokens_in_a_message_stay_text() -> None:
 
 def test_a_base_model_gets_a_script_that_ends_at_the_next_speaker() -> None:
     prompt = PlainTemplate(SENTENCEPIECE).render(dialog("s:be kind", "u:Hello "))
-    assert prompt == [BOS, *MODEL.encode("System: be kind\nUser: Hello\nAssistant:")]
-    assert isinstance(prompt, ChatPrompt)
+    assert prompt.ids == [BOS, *MODEL.encode("System: be kind\nUser: Hello\nAssistant:")]
     assert "\nUser:" in prompt.stops

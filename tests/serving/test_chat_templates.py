@@ -52,7 +52,7 @@ def dialog(*turns: str) -> list[Message]:
 
 
 def rendered(name: str, *turns: str) -> str:
-    ids = named_template(name, NOWHERE, Characters()).render(dialog(*turns))
+    ids = named_template(name, NOWHERE, Characters()).render(dialog(*turns)).ids
     return "".join(map(chr, ids)).replace("\ue000", "<s>").replace("\ue001", "</s>")
 
 
@@ -167,15 +167,15 @@ def test_an_answer_needs_a_question(name: str, turns: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("name", ["alpaca", "vicuna", "orca-mini", "falcon-instruct", "plain"])
 def test_templates_in_words_stop_where_the_next_question_begins(name: str) -> None:
     prompt = named_template(name, NOWHERE, Characters()).render(dialog("u:Hello", "a:Hi", "u:Who?"))
-    text = "".join(map(chr, prompt))
+    text = "".join(map(chr, prompt.ids))
     assert prompt.stops
     assert any(text.count(stop) >= 1 for stop in prompt.stops)
 
 
 def test_control_tokens_become_their_ids_and_a_message_writes_none() -> None:
     prompt = named_template("zephyr", NOWHERE, SENTENCEPIECE).render(dialog("u:a</s>b"))
-    assert prompt[0] == SENTENCEPIECE.bos_id
-    assert list(prompt).count(SENTENCEPIECE.eos_ids[0]) == 1
+    assert prompt.ids[0] == SENTENCEPIECE.bos_id
+    assert prompt.ids.count(SENTENCEPIECE.eos_ids[0]) == 1
 
 
 @pytest.mark.parametrize("name", ["nothing", "../llama-3", ""])

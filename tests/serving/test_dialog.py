@@ -12,6 +12,7 @@ from berth.serving.chat_templates import named_template
 from berth.serving.dialog import ROLES, known_roles, merge, render
 from berth.serving.errors import InvalidRequest
 from berth.serving.jinja_template import JinjaTemplate
+from berth.serving.prompt import Prompt
 from berth.serving.request import ChatOptions, Message
 
 NOWHERE = Path("/nonexistent")
@@ -25,8 +26,8 @@ def dialog(*turns: str) -> list[Message]:
     return [Message(roles[turn[0]], turn[2:]) for turn in turns]
 
 
-def text(ids: list[int]) -> str:
-    return "".join("<s>" if i == 0xE000 else "</s>" if i == 0xE001 else chr(i) for i in ids)
+def text(prompt: Prompt) -> str:
+    return "".join("<s>" if i == 0xE000 else "</s>" if i == 0xE001 else chr(i) for i in prompt.ids)
 
 
 def test_the_roles_that_a_template_takes_are_found_by_trying() -> None:

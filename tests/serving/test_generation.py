@@ -13,6 +13,7 @@ from berth.protocol.messages import Delta, SamplingParams
 from berth.serving.errors import EngineFailed, InvalidRequest
 from berth.serving.generation import MAX_DEATHS, ModelGeneration
 from berth.serving.output import OutputText
+from berth.serving.prompt import Prompt
 from berth.serving.request import Piece
 from tokenizer.test_detokenize import SENTENCEPIECE
 
@@ -23,7 +24,7 @@ def generation(on_end: Callable[[ModelGeneration], Any] = lambda _: None) -> Mod
     return ModelGeneration(
         1,
         "r",
-        [1, 5, 6],
+        Prompt([1, 5, 6]),
         SamplingParams(max_tokens=9),
         OutputText(SENTENCEPIECE),
         now=0.0,
@@ -209,7 +210,7 @@ def test_further_sequences_of_a_beam_search_come_with_the_first() -> None:
         request = ModelGeneration(
             1,
             "r",
-            [1, 5, 6],
+            Prompt([1, 5, 6]),
             SamplingParams(max_tokens=9),
             OutputText(SENTENCEPIECE),
             now=0.0,

@@ -35,7 +35,7 @@ def plain(text: str) -> list[int]:
 
 
 def test_the_templates_control_tokens_become_their_ids() -> None:
-    assert template().render(user("hi")) == [
+    assert template().render(user("hi")).ids == [
         IM_START,
         *plain("user\nhi"),
         IM_END,
@@ -48,7 +48,7 @@ def test_the_templates_control_tokens_become_their_ids() -> None:
 @given(st.text(alphabet="<|im_end|>hx\n", max_size=30))
 def test_a_message_cannot_write_control_tokens(text: str) -> None:
     for content in (text, "<|im_end|>" + text, "<|im_<|im_end|>end|>"):
-        tokens = template().render(user(content))
+        tokens = template().render(user(content)).ids
         assert tokens.count(IM_START) == 2
         assert tokens.count(IM_END) == 1
         decoded = BYTE_LEVEL._safe.decode(tokens, skip_special_tokens=False)
@@ -56,13 +56,13 @@ def test_a_message_cannot_write_control_tokens(text: str) -> None:
 
 
 def test_a_role_cannot_write_control_tokens() -> None:
-    tokens = template().render([Message("user<|im_end|>", "hi")])
+    tokens = template().render([Message("user<|im_end|>", "hi")]).ids
     assert tokens.count(IM_END) == 1
 
 
 def test_a_message_may_hold_noncharacters_beside_control_tokens() -> None:
     content = "\ufdd0<|im_end|>\ufdd1"
-    tokens = template().render(user(content))
+    tokens = template().render(user(content)).ids
     assert tokens.count(IM_END) == 1
     assert content in BYTE_LEVEL._safe.decode(tokens, skip_special_tokens=False)
 
@@ -80,7 +80,7 @@ def test_a_message_may_hold_noncharacters_beside_control_tokens() -> None:
     ],
 )
 def test_what_hugging_faces_templates_may_use(source: str, text: str) -> None:
-    assert template(source).render(user("<é>\n")) == plain(text)
+    assert template(source).render(user("<é>\n")).ids == plain(text)
 
 
 def test_a_templates_own_refusal_reaches_the_client() -> None:
@@ -155,7 +155,7 @@ def test_a_template_may_use_tokens_with_a_name_of_their_own(folder: Path) -> Non
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     tokenizer = load_tokenizer(folder)
     source = "{{ image_token }}{{ mask_token }}{{ video_token }}"
-    ids = JinjaTemplate(source, folder, tokenizer).render(user("hi"))
+    ids = JinjaTemplate(source, folder, tokenizer).render(user("hi")).ids
     named = ("<|image|>", "<|mask|>", "<|video|>")
     assert ids == [tokenizer.special_tokens[name] for name in named]
 

@@ -18,6 +18,7 @@ from berth.protocol.messages import EngineStats, Ready, StepReport
 from berth.serving.errors import EngineFailed, Overloaded, Unavailable
 from berth.serving.generation import ModelGeneration
 from berth.serving.model_service import ModelService
+from berth.serving.prompt import Prompt
 from berth.serving.request import Options
 
 READY = Ready(
@@ -48,7 +49,9 @@ def test_streams_survive_the_engines_death_without_a_byte_changed(
         async with serving(meta_model, observer=recorder) as service:
             prompts = [[1, *range(5, 5 + n)] for n in range(1, 9)]
             streams = [
-                asyncio.create_task(read(service.submit(p, Options(max_tokens=90), request_id="r")))
+                asyncio.create_task(
+                    read(service.submit(Prompt(p), Options(max_tokens=90), request_id="r"))
+                )
                 for p in prompts
             ]
             for deaths in range(1, 4):
@@ -75,7 +78,9 @@ def test_an_engine_that_kills_itself_at_random_loses_nothing(
             prompts = [[1, *(rng.randrange(3, VOCAB) for _ in range(9))] for _ in range(8)]
             limits = [rng.randint(1, 90) for _ in prompts]
             streams = [
-                asyncio.create_task(read(service.submit(p, Options(max_tokens=n), request_id="r")))
+                asyncio.create_task(
+                    read(service.submit(Prompt(p), Options(max_tokens=n), request_id="r"))
+                )
                 for p, n in zip(prompts, limits, strict=True)
             ]
             texts = await asyncio.gather(*streams)
@@ -94,7 +99,7 @@ def test_logprobs_and_echo_survive_the_engines_death(meta_model: Path, tmp_path:
         prompt = [1, 40, 50]
         async with serving(meta_model, *options) as service:
             asked = Options(max_tokens=30, logprobs=2, echo=True)
-            answer = await service.submit(prompt, asked, request_id="r").answer()
+            answer = await service.submit(Prompt(prompt), asked, request_id="r").answer()
             tokens = prompt + expected_tokens(prompt, 30)
             assert answer.text == decode(meta_model, tokens)
             assert [score.logprob.token for score in answer.logprobs] == tokens
@@ -112,7 +117,8 @@ def test_a_hung_engine_is_replaced_in_the_middle_of_streams(
         async with serving(meta_model, *options, launch={"hang_timeout": 0.6}) as service:
             prompts = [[1, n] for n in range(5, 9)]
             streams = [
-                service.submit(p, Options(max_tokens=20), request_id="r").answer() for p in prompts
+                service.submit(Prompt(p), Options(max_tokens=20), request_id="r").answer()
+                for p in prompts
             ]
             answers = await asyncio.gather(*streams)
             assert [answer.text for answer in answers] == [
@@ -132,10 +138,11 @@ def test_requests_that_come_while_the_engine_restarts_wait_for_it(meta_model: Pa
             os.kill(service.engine_pids()[0], signal.SIGKILL)
             await until(lambda: service.health().state == "restarting")
             waiting = [
-                service.submit([1, n], Options(max_tokens=5), request_id="r") for n in (5, 6)
+                service.submit(Prompt([1, n]), Options(max_tokens=5), request_id="r")
+                for n in (5, 6)
             ]
             with pytest.raises(Overloaded):
-                service.submit([1, 7], Options(max_tokens=5), request_id="r")
+                service.submit(Prompt([1, 7]), Options(max_tokens=5), request_id="r")
             texts = [(await generation.answer()).text for generation in waiting]
             assert texts == [decode(meta_model, expected_tokens([1, n], 5)) for n in (5, 6)]
 
@@ -152,7 +159,7 @@ def test_a_request_that_kills_every_engine_is_given_up_and_no_other(
             prompts = [[1, 5], [1, 77], [1, 6], [1, 7]]
             outcomes = await asyncio.gather(
                 *(
-                    outcome(service.submit(p, Options(max_tokens=9), request_id="r"))
+                    outcome(service.submit(Prompt(p), Options(max_tokens=9), request_id="r"))
                     for p in prompts
                 )
             )
@@ -171,7 +178,7 @@ def test_two_poisonous_requests_are_both_found(meta_model: Path) -> None:
             prompts = [[1, 77], [1, 5], [1, 77, 77], [1, 6]]
             outcomes = await asyncio.gather(
                 *(
-                    outcome(service.submit(p, Options(max_tokens=9), request_id="r"))
+                    outcome(service.submit(Prompt(p), Options(max_tokens=9), request_id="r"))
                     for p in prompts
                 )
             )
@@ -188,12 +195,12 @@ def test_what_runs_beside_a_suspect_is_not_blamed_for_a_death(meta_model: Path) 
         suspect = None
         for _ in range(2):
             service.engine_ready(READY)
-            suspect = suspect or service.submit([1, 5], ENDLESS, request_id="suspect")
+            suspect = suspect or service.submit(Prompt([1, 5]), ENDLESS, request_id="suspect")
             service.engine_lost("killed", was_ready=True)
         assert suspect is not None
         assert suspect.suspect
         service.engine_ready(READY)
-        beside = service.submit([1, 6], ENDLESS, request_id="beside")
+        beside = service.submit(Prompt([1, 6]), ENDLESS, request_id="beside")
         service.engine_lost("killed", was_ready=True)
         assert isinstance(suspect.error, EngineFailed)
         assert (beside.deaths, beside.replays, beside.error) == (0, 1, None)
@@ -210,9 +217,9 @@ def test_a_request_that_comes_when_the_engine_is_down_took_no_part_in_its_death(
     async def main() -> None:
         service = make_service(meta_model)  # its engine's life is told, and not lived
         service.engine_ready(READY)
-        early = service.submit([1, 5], ENDLESS, request_id="early")
+        early = service.submit(Prompt([1, 5]), ENDLESS, request_id="early")
         service.engine_down()
-        late = service.submit([1, 6], ENDLESS, request_id="late")
+        late = service.submit(Prompt([1, 6]), ENDLESS, request_id="late")
         assert not late.in_engine
         service.engine_lost("killed", was_ready=True)
         assert (early.deaths, early.replays) == (1, 1)
@@ -235,10 +242,11 @@ def test_requests_that_only_waited_in_engines_that_died_are_not_blamed(
         plan = ("--die-after", "3", "--die-unbegun", "1,2,3,4")
         options = ("--state", str(tmp_path / "state"), *plan)
         async with serving(meta_model, *options) as service:
-            first = service.submit([1, 5], Options(max_tokens=9), request_id="first")
+            first = service.submit(Prompt([1, 5]), Options(max_tokens=9), request_id="first")
             await until(lambda: service.health().state == "restarting")
             waiting = [
-                service.submit([1, n], Options(max_tokens=9), request_id="r") for n in (6, 7)
+                service.submit(Prompt([1, n]), Options(max_tokens=9), request_id="r")
+                for n in (6, 7)
             ]
             texts = [(await each.answer()).text for each in (first, *waiting)]
             assert texts == [decode(meta_model, expected_tokens([1, n], 9)) for n in (5, 6, 7)]
@@ -254,8 +262,11 @@ def test_requests_in_the_engines_queue_are_not_blamed_for_the_one_that_runs(
     async def main() -> None:
         engine = {"max_num_seqs": 1}
         async with serving(meta_model, "--poison-token", "77", engine=engine) as service:
-            poison = service.submit([1, 77], Options(max_tokens=9), request_id="poison")
-            behind = [service.submit([1, n], Options(max_tokens=9), request_id="r") for n in (5, 6)]
+            poison = service.submit(Prompt([1, 77]), Options(max_tokens=9), request_id="poison")
+            behind = [
+                service.submit(Prompt([1, n]), Options(max_tokens=9), request_id="r")
+                for n in (5, 6)
+            ]
             assert await outcome(poison) == "EngineFailed"
             for number, each in zip((5, 6), behind, strict=True):
                 text = decode(meta_model, expected_tokens([1, number], 9))
@@ -280,7 +291,7 @@ def test_when_the_engine_is_given_up_every_request_ends_with_a_reason(
         service = make_service(meta_model, launch={"max_failed_starts": 2}, script=script)
         service.start()
         await until(lambda: service.health().ready)
-        running = service.submit([1, 5], ENDLESS, request_id="r")
+        running = service.submit(Prompt([1, 5]), ENDLESS, request_id="r")
         flag.touch()
         os.kill(service.engine_pids()[0], signal.SIGKILL)
         with pytest.raises(EngineFailed):
@@ -288,7 +299,7 @@ def test_when_the_engine_is_given_up_every_request_ends_with_a_reason(
         assert service.health().state == "failed"
         assert "status 3" in service.health().detail
         with pytest.raises(Unavailable, match="cannot run"):
-            service.submit([1, 5], ENDLESS, request_id="r")
+            service.submit(Prompt([1, 5]), ENDLESS, request_id="r")
         await service.drain(0)
 
     run(main())
@@ -308,7 +319,7 @@ def test_one_answer_that_cannot_be_put_together_harms_no_other(
 
             monkeypatch.setattr(ModelGeneration, "receive", broken)
             whole, part = (
-                service.submit([1, 5], Options(max_tokens=30), request_id=name)
+                service.submit(Prompt([1, 5]), Options(max_tokens=30), request_id=name)
                 for name in ("whole", "broken")
             )
             assert await outcome(part) == "EngineFailed"

@@ -11,6 +11,7 @@ from fake_engine import expected_tokens
 from helpers import Recorder, journal, make_service, run, serving, until
 
 from berth.serving.errors import TimedOut, Unavailable
+from berth.serving.prompt import Prompt
 from berth.serving.request import Options
 
 
@@ -21,8 +22,8 @@ def test_a_cancelled_request_leaves_the_engine_within_a_step(
         recorder = Recorder()
         log = tmp_path / "journal"
         async with serving(meta_model, "--journal", str(log), observer=recorder) as service:
-            kept = service.submit([1, 5], ENDLESS, request_id="kept")
-            gone = service.submit([1, 6], ENDLESS, request_id="gone")
+            kept = service.submit(Prompt([1, 5]), ENDLESS, request_id="kept")
+            gone = service.submit(Prompt([1, 6]), ENDLESS, request_id="gone")
             await until(lambda: recorder.stats and recorder.stats[-1].running == 2)
             gone.cancel()
             seen = len(recorder.stats)
@@ -41,8 +42,10 @@ def test_a_reader_that_goes_away_cancels(meta_model: Path) -> None:
         recorder = Recorder()
         async with serving(meta_model, observer=recorder) as service:
             streams = [
-                asyncio.create_task(read(service.submit([1, 5], ENDLESS, request_id="r"))),
-                asyncio.create_task(outcome(service.submit([1, 6], ENDLESS, request_id="r"))),
+                asyncio.create_task(read(service.submit(Prompt([1, 5]), ENDLESS, request_id="r"))),
+                asyncio.create_task(
+                    outcome(service.submit(Prompt([1, 6]), ENDLESS, request_id="r"))
+                ),
             ]
             await until(lambda: recorder.stats and recorder.stats[-1].running == 2)
             for stream in streams:
@@ -73,9 +76,9 @@ def test_a_request_that_runs_too_long_is_timed_out_and_cancelled(
         log = tmp_path / "journal"
         options = ("--step-seconds", "0.05", "--journal", str(log))
         async with serving(meta_model, *options, request_timeout=0.3) as service:
-            by_service = service.submit([1, 5], ENDLESS, request_id="r")
+            by_service = service.submit(Prompt([1, 5]), ENDLESS, request_id="r")
             own = Options(max_tokens=400, timeout=0.2)
-            by_itself = service.submit([1, 5], own, request_id="r")
+            by_itself = service.submit(Prompt([1, 5]), own, request_id="r")
             texts: list[str] = []
             with pytest.raises(TimedOut, match=r"longer than 0\.2 s"):
                 await read(by_itself, texts)
@@ -92,12 +95,12 @@ def test_draining_refuses_new_requests_and_ends_running_ones(meta_model: Path) -
         service = make_service(meta_model)
         service.start()
         await until(lambda: service.health().ready)
-        running = service.submit([1, 5], Options(max_tokens=50), request_id="r")
+        running = service.submit(Prompt([1, 5]), Options(max_tokens=50), request_id="r")
         draining = asyncio.create_task(service.drain(20))
         await until(lambda: service.health().state == "draining")
         assert not service.health().ready
         with pytest.raises(Unavailable):
-            service.submit([1, 5], ENDLESS, request_id="r")
+            service.submit(Prompt([1, 5]), ENDLESS, request_id="r")
         with pytest.raises(Unavailable):
             service.encode("Hello")
         answer = await running.answer()
@@ -113,7 +116,7 @@ def test_what_outlives_the_grace_period_is_cut_with_a_reason(meta_model: Path) -
         service = make_service(meta_model, "--step-seconds", "0.05")
         service.start()
         await until(lambda: service.health().ready)
-        running = service.submit([1, 5], ENDLESS, request_id="r")
+        running = service.submit(Prompt([1, 5]), ENDLESS, request_id="r")
         await service.drain(0.2)
         with pytest.raises(Unavailable, match="shutting down"):
             await running.answer()
@@ -127,7 +130,7 @@ def test_an_engine_that_dies_while_draining_is_replaced(meta_model: Path, tmp_pa
         service = make_service(meta_model, *options)
         service.start()
         await until(lambda: service.health().ready)
-        running = service.submit([1, 5], Options(max_tokens=50), request_id="r")
+        running = service.submit(Prompt([1, 5]), Options(max_tokens=50), request_id="r")
         draining = asyncio.create_task(service.drain(20))
         answer = await running.answer()
         assert answer.text == decode(meta_model, expected_tokens([1, 5], 50))
@@ -146,7 +149,7 @@ def test_before_the_engine_is_ready_requests_are_refused(meta_model: Path) -> No
         await until(lambda: service.health().state == "loading")
         assert service.health().load_fraction is not None
         with pytest.raises(Unavailable, match="still being loaded"):
-            service.submit([1, 5], ENDLESS, request_id="r")
+            service.submit(Prompt([1, 5]), ENDLESS, request_id="r")
         await until(lambda: service.health().ready)
         assert service.max_model_len == 512
         await service.drain(0)

@@ -11,6 +11,7 @@ from helpers import run
 
 from berth.serving.errors import InvalidRequest
 from berth.serving.offload import LARGE_CHARACTERS, encode, encode_all, render_chat
+from berth.serving.prompt import Prompt
 from berth.serving.request import ChatOptions, Message
 from berth.serving.service import Service
 
@@ -21,13 +22,13 @@ class Encoder:
     def __init__(self) -> None:
         self.threads: list[threading.Thread] = []
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> Prompt:
         self.threads.append(threading.current_thread())
         if text.endswith("!"):
             raise InvalidRequest("no")
-        return [len(text)]
+        return Prompt([len(text)])
 
-    def render_chat(self, messages: Sequence[Message], options: ChatOptions) -> list[int]:
+    def render_chat(self, messages: Sequence[Message], options: ChatOptions) -> Prompt:
         return self.encode("".join(message.content for message in messages))
 
 
@@ -38,11 +39,14 @@ def test_only_large_texts_go_to_a_thread(size: int, here: bool) -> None:
     async def main() -> None:
         encoder = Encoder()
         service = cast(Service, encoder)
-        assert await encode(service, "x" * size) == [size]
-        assert await encode_all(service, ["x" * (size - 3), "xxx"]) == [[size - 3], [3]]
+        assert await encode(service, "x" * size) == Prompt([size])
+        assert await encode_all(service, ["x" * (size - 3), "xxx"]) == [
+            Prompt([size - 3]),
+            Prompt([3]),
+        ]
         rest = max(size - 128, 2)  # a message costs something beside its text
         halves = [Message("user", "x" * (rest // 2)), Message("user", "x" * (rest - rest // 2))]
-        assert await render_chat(service, halves) == [rest]
+        assert await render_chat(service, halves) == Prompt([rest])
         assert {thread is threading.main_thread() for thread in encoder.threads} == {here}
 
     run(main())
@@ -51,7 +55,9 @@ def test_only_large_texts_go_to_a_thread(size: int, here: bool) -> None:
 def test_many_empty_messages_go_to_a_thread() -> None:
     async def main() -> None:
         encoder = Encoder()
-        assert await render_chat(cast(Service, encoder), [Message("user", "")] * 1000) == [0]
+        assert await render_chat(cast(Service, encoder), [Message("user", "")] * 1000) == Prompt(
+            [0]
+        )
         assert encoder.threads[0] is not threading.main_thread()
 
     run(main())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from berth.protocol.messages import SamplingParams
 from berth.serving.errors import InvalidRequest
+from berth.serving.prompt import Prompt
 from berth.serving.request import Options
 from berth.serving.validate import check_prompt, check_text, max_prompt_bytes, sampling_params
 
@@ -164,7 +165,7 @@ def test_without_a_seed_one_is_drawn() -> None:
 @pytest.mark.parametrize("prompt", [[], [400], [-1], [1, HUGE], [1.5], ["a"], [True]])
 def test_a_prompt_without_tokens_or_with_foreign_ones_is_refused(prompt: list[Any]) -> None:
     with pytest.raises(InvalidRequest, match="prompt"):
-        check_prompt(prompt, 400)
+        check_prompt(Prompt(prompt), 400)
 
 
 @pytest.mark.parametrize("text", ["\ud800", "ok \udfff", "\ud83d and \ude00"])

@@ -85,7 +85,7 @@ def test_a_chats_ids_are_those_of_autotokenizer(
     found, reference = load_tokenizer(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     messages = [Message(m["role"], m["content"]) for m in TALK]
     want = reference.apply_chat_template(TALK, add_generation_prompt=True, return_dict=False)
-    assert JinjaTemplate(template, tmp_path, found).render(messages) == want
+    assert JinjaTemplate(template, tmp_path, found).render(messages).ids == want
     assert (found.bos_id, found.eos_ids) == (reference.bos_token_id, (reference.eos_token_id,))
 
 

@@ -70,13 +70,18 @@ _GENERATE_DEFAULTS = GenerateParams()
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit"):
-    """Generate after `prompt`. `emitted` is what an earlier engine already produced (a replay)."""
+    """Generate after `prompt`. `emitted` is what an earlier engine already produced (a replay).
+
+    `root` stands for what the KV depends on beside the token ids, 0 for nothing: only requests of
+    one root share a prefix.
+    """
 
     request_id: int
     prompt: list[int]
     params: SamplingParams
     emitted: list[int] = []
     generate: GenerateParams | None = None  # only to an engine that says it `generates`
+    root: int = 0  # 0 … 2^63 - 1
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -162,6 +167,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     kv_bytes: int  # this rank's share
     load_seconds: float
     generates: bool = False  # whether it takes GenerateParams
+    inputs: tuple[str, ...] = ()  # kinds of inputs beside text that a prompt may have
     estimated: dict[str, int] = {}  # rank 0's bytes by what they are for, as `fit` reckons them
 
 

@@ -22,6 +22,7 @@ from berth.server.dialect import dialect_of
 from berth.server.errors import ClientGone, row_of
 from berth.server.logs import log_failure
 from berth.serving.errors import TimedOut, Unavailable
+from berth.serving.prompt import Prompt
 from berth.serving.request import Answer, Options, Piece
 from berth.serving.service import Generation, Service
 
@@ -33,7 +34,7 @@ _LAST_WORD_SECONDS = 10.0
 
 
 def submit_all(
-    service: Service, prompts: Sequence[tuple[Sequence[int], Options]], request_id: str
+    service: Service, prompts: Sequence[tuple[Prompt, Options]], request_id: str
 ) -> list[Generation]:
     """Submit all prompts of a call in one go, so that they meet in one batch; all or none."""
     generations: list[Generation] = []

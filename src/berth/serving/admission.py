@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from berth.protocol.messages import Ready, SamplingParams
-from berth.serving.chat_template import ChatPrompt
 from berth.serving.check_generate import check_generate
 from berth.serving.dialog import known_roles, render
 from berth.serving.errors import Overloaded
 from berth.serving.open_model import ServingConfig
 from berth.serving.output import OutputText
+from berth.serving.prompt import Prompt
 from berth.serving.request import ChatOptions, Message, Options
 from berth.serving.validate import check_prompt, check_text, sampling_params
 
@@ -25,7 +25,7 @@ _MAX_RETRY_AFTER = 60.0
 class Admitted:
     """A request that may run."""
 
-    prompt: Sequence[int]
+    prompt: Prompt
     params: SamplingParams
     outputs: list[OutputText]  # one for each sequence that the engine returns
 
@@ -46,20 +46,20 @@ class Admission:
         """Roles that the chat template takes somewhere in a dialog."""
         return known_roles(self._template)
 
-    def render_chat(self, messages: Sequence[Message], options: ChatOptions) -> list[int]:
-        """Token ids of the dialog in the model's chat template. Raises InvalidRequest."""
+    def render_chat(self, messages: Sequence[Message], options: ChatOptions) -> Prompt:
+        """The dialog in the model's chat template. Raises InvalidRequest."""
         for message in messages:
             self._check_text(message.content, "messages")
         return render(self._template, messages, options)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a plain prompt, beginning-of-sequence included. Raises InvalidRequest."""
+    def encode(self, text: str) -> Prompt:
+        """A plain prompt, beginning-of-sequence included. Raises InvalidRequest."""
         self._check_text(text, "prompt")
-        return self._tokenizer.encode(text, bos=True)
+        return Prompt(self._tokenizer.encode(text, bos=True))
 
-    def admit(self, prompt: Sequence[int], options: Options, ready: Ready, active: int) -> Admitted:
+    def admit(self, prompt: Prompt, options: Options, ready: Ready, active: int) -> Admitted:
         """A request beside `active` others. Raises InvalidRequest or Overloaded."""
-        check_prompt(prompt, ready.vocab_size)
+        check_prompt(prompt, ready.vocab_size, ready.inputs)
         params = sampling_params(
             options,
             prompt_tokens=len(prompt),
@@ -71,14 +71,11 @@ class Admission:
         if options.generate is not None:
             check_generate(options, params, ready, prompt_tokens=len(prompt))
         self._refuse_if_full(active, ready)
-        stops = options.stop
-        if isinstance(prompt, ChatPrompt):
-            stops += prompt.stops
         sequences = options.generate.num_return_sequences if options.generate else 1
         outputs = [
             OutputText(
                 self._tokenizer,
-                stops=stops,
+                stops=options.stop + prompt.stops,
                 stop_token_ids=params.stop_token_ids,
                 min_tokens=params.min_tokens,
                 continues_prompt=options.continues_prompt and not options.echo,

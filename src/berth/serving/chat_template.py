@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from berth.serving.errors import InvalidRequest, UnsafePrompt
+from berth.serving.prompt import Prompt
 from berth.serving.request import PLAINLY, ChatOptions, Message
 from berth.tokenizer.base import Tokenizer
 
@@ -17,14 +18,6 @@ _ROLES_ERROR = (
     "starting with 'system', then 'user' and alternating (u/a/u/a/u...)"
 )
 _NAMES = {"system": "System", "user": "User", "assistant": "Assistant"}
-
-
-class ChatPrompt(list[int]):
-    """The token ids of a dialog, and the strings that end an answer in its template."""
-
-    def __init__(self, ids: Sequence[int], stops: tuple[str, ...] = ()) -> None:
-        super().__init__(ids)
-        self.stops = stops
 
 
 # What the server itself gives a template.
@@ -42,7 +35,7 @@ class ChatTemplate(Protocol):
     name: str
     variables: frozenset[str]  # that a client may set
 
-    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> ChatPrompt:
+    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
         """Encode `messages` up to where the assistant's answer begins, or as `options` say.
 
         Raises:
@@ -63,7 +56,7 @@ class Llama2Template:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> ChatPrompt:
+    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
         turns = [(message.role, message.content) for message in messages]
         if not turns:
             raise InvalidRequest("messages is empty; it should end with a user's", "messages")
@@ -91,8 +84,8 @@ class Llama2Template:
             ids += encode(f"[INST] {user.strip()} [/INST] {assistant.strip()} ", bos=True)
             ids += eos
         if len(answered) == len(asked):
-            return ChatPrompt(ids)
-        return ChatPrompt(ids + encode(f"[INST] {turns[-1][1].strip()} [/INST]{begun}", bos=True))
+            return Prompt(ids)
+        return Prompt(ids + encode(f"[INST] {turns[-1][1].strip()} [/INST]{begun}", bos=True))
 
 
 class PlainTemplate:
@@ -104,7 +97,7 @@ class PlainTemplate:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> ChatPrompt:
+    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
         if not messages:
             raise InvalidRequest("messages is empty; it should end with a user's", "messages")
         lines = [f"{_NAMES.get(m.role, m.role)}: {m.content.strip()}\n" for m in messages]
@@ -114,4 +107,4 @@ class PlainTemplate:
         elif options.add_generation_prompt:
             text += "Assistant:"
         ids = self._tokenizer.encode(text, bos=True)
-        return ChatPrompt(ids, stops=("\nUser:", "\nSystem:"))
+        return Prompt(ids, stops=("\nUser:", "\nSystem:"))

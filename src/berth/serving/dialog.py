@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from berth.serving.chat_template import ChatPrompt, ChatTemplate
+from berth.serving.chat_template import ChatTemplate
 from berth.serving.errors import InvalidRequest, UnsafePrompt
+from berth.serving.prompt import Prompt
 from berth.serving.request import ChatOptions, Message
 
 _BETWEEN = "\n\n"
 
 
-def render(template: ChatTemplate, messages: Sequence[Message], options: ChatOptions) -> ChatPrompt:
+def render(template: ChatTemplate, messages: Sequence[Message], options: ChatOptions) -> Prompt:
     """The dialog as the template writes it; where it refuses and `options.merge` allows it, with
     neighbours of one role merged.
 

@@ -11,6 +11,7 @@ from berth.protocol.messages import Delta, GenerateParams, SamplingParams
 from berth.protocol.messages import FinishReason as EngineReason
 from berth.serving.errors import EngineFailed, InvalidRequest, ServingError
 from berth.serving.output import OutputText
+from berth.serving.prompt import Prompt
 from berth.serving.request import Answer, FinishReason, Piece
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ModelGeneration:
         self,
         number: int,
         request_id: str,
-        prompt: Sequence[int],
+        prompt: Prompt,
         params: SamplingParams,
         output: OutputText,
         *,
@@ -82,7 +83,7 @@ class ModelGeneration:
             return
         if self._echo:
             self._echo = False
-            self._output.echo(self.prompt, delta.prompt_logprobs)
+            self._output.echo(self.prompt.ids, delta.prompt_logprobs)
         self.emitted += delta.tokens
         self.cached_tokens = self.cached_tokens or delta.cached_tokens
         if delta.finish_reason in ("error", "cancelled"):

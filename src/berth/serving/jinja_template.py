@@ -16,8 +16,9 @@ import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
 
-from berth.serving.chat_template import RESERVED_VARIABLES, ChatPrompt
+from berth.serving.chat_template import RESERVED_VARIABLES
 from berth.serving.errors import InvalidRequest
+from berth.serving.prompt import Prompt
 from berth.serving.request import PLAINLY, ChatOptions, Message
 from berth.tokenizer.base import (
     SPECIAL_KEYS,
@@ -109,7 +110,7 @@ class JinjaTemplate:
             "(" + "|".join(map(re.escape, specials)) + ")" if specials else "(?!)"
         )
 
-    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> ChatPrompt:
+    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
         if not messages:
             raise InvalidRequest("messages is empty; it should hold at least one", "messages")
         mark = self._choose_mark(messages)
@@ -121,7 +122,7 @@ class JinjaTemplate:
         if options.continue_final_message:
             text = _cut_after(text, turns[-1]["content"])
         if mark not in text:
-            return ChatPrompt(self._tokenizer.encode_template(text))
+            return Prompt(self._tokenizer.encode_template(text))
         ids: list[int] = []
         for part in self._specials.split(text):
             special = self._tokenizer.special_tokens.get(part)
@@ -129,7 +130,7 @@ class JinjaTemplate:
                 ids.append(special)
             elif part:
                 ids += self._tokenizer.encode(part.replace(mark, ""), bos=False)
-        return ChatPrompt(ids)
+        return Prompt(ids)
 
     def _choose_mark(self, messages: Sequence[Message]) -> str:
         for mark in _NONCHARACTERS:

@@ -17,6 +17,7 @@ from berth.serving.errors import EngineFailed, ServingError, TimedOut, Unavailab
 from berth.serving.generation import ModelGeneration
 from berth.serving.observer import Lives, NullObserver, Observer, RequestRecord
 from berth.serving.open_model import ServingConfig
+from berth.serving.prompt import Prompt
 from berth.serving.replay import Replay
 from berth.serving.request import PLAINLY, ChatOptions, Message, Options
 from berth.serving.service import Health, State
@@ -129,19 +130,17 @@ class ModelService:
         """See `Service`."""
         self._opened()
 
-    def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> list[int]:
+    def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
         """See `Service`. May be called in another thread."""
         self._opened()
         return self._admission.render_chat(messages, options)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> Prompt:
         """See `Service`. May be called in another thread."""
         self._opened()
         return self._admission.encode(text)
 
-    def submit(
-        self, prompt: Sequence[int], options: Options, *, request_id: str
-    ) -> ModelGeneration:
+    def submit(self, prompt: Prompt, options: Options, *, request_id: str) -> ModelGeneration:
         """See `Service`."""
         admitted = self._admission.admit(prompt, options, self._opened(), len(self._active))
         output, *others = admitted.outputs
@@ -186,10 +185,11 @@ class ModelService:
         self._supervisor.send(
             Submit(
                 request_id=generation.number,
-                prompt=list(generation.prompt),
+                prompt=generation.prompt.ids,
                 params=generation.params,
                 emitted=generation.emitted,
                 generate=generation.generate,
+                root=generation.prompt.root,
             )
         )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from berth.serving.prompt import Prompt
 from berth.serving.request import PLAINLY, ChatOptions, Message
 from berth.serving.service import Service
 
@@ -33,26 +34,26 @@ async def run(large: bool, work: Callable[P, T], /, *args: P.args, **kwargs: P.k
     return await loop.run_in_executor(_THREADS, lambda: work(*args, **kwargs))
 
 
-async def encode(service: Service, text: str) -> list[int]:
+async def encode(service: Service, text: str) -> Prompt:
     """`service.encode`, in a thread where the text is large."""
     return await run(len(text) > LARGE_CHARACTERS, service.encode, text)
 
 
 async def encode_all(
     service: Service, prompts: Sequence[str] | Sequence[str | list[int]]
-) -> list[list[int]]:
-    """Token ids of every prompt; in a thread where together they are large."""
+) -> list[Prompt]:
+    """Every prompt, encoded unless it is token ids; in a thread where together they are large."""
     size = sum(len(prompt) for prompt in prompts if isinstance(prompt, str))
 
-    def work() -> list[list[int]]:
-        return [service.encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
+    def work() -> list[Prompt]:
+        return [service.encode(p) if isinstance(p, str) else Prompt(p) for p in prompts]
 
     return await run(size > LARGE_CHARACTERS, work)
 
 
 async def render_chat(
     service: Service, messages: Sequence[Message], options: ChatOptions = PLAINLY
-) -> list[int]:
+) -> Prompt:
     """`service.render_chat`, in a thread where the dialog is large."""
     size = sum(len(message.content) for message in messages)
     large = size + _MESSAGE_CHARACTERS * len(messages) > LARGE_CHARACTERS

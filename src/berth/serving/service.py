@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from berth.serving.prompt import Prompt
 from berth.serving.request import PLAINLY, Answer, ChatOptions, Message, Options, Piece
 
 EngineState = Literal["starting", "loading", "ready", "restarting", "failed"]
@@ -80,8 +81,8 @@ class Service(Protocol):
         """Roles that the model's chat template takes somewhere in a dialog."""
         ...
 
-    def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> list[int]:
-        """Token ids of the dialog in the model's chat template. Raises InvalidRequest."""
+    def render_chat(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
+        """The dialog in the model's chat template. Raises InvalidRequest."""
         ...
 
     @property
@@ -94,15 +95,15 @@ class Service(Protocol):
         """Names that the model's chat template looks at, beside the messages."""
         ...
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a plain prompt, beginning-of-sequence included. Raises InvalidRequest."""
+    def encode(self, text: str) -> Prompt:
+        """A plain prompt, beginning-of-sequence included. Raises InvalidRequest."""
         ...
 
     def check_open(self) -> None:
         """Raises Unavailable while no engine is there, nor one to come, or none is admitted."""
         ...
 
-    def submit(self, prompt: Sequence[int], options: Options, *, request_id: str) -> Generation:
+    def submit(self, prompt: Prompt, options: Options, *, request_id: str) -> Generation:
         """Validate, admit and start. Raises InvalidRequest, Overloaded or Unavailable."""
         ...
 

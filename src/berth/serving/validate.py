@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from berth.protocol.messages import SamplingParams
 from berth.serving.errors import InvalidRequest
+from berth.serving.prompt import Prompt
 from berth.serving.request import Options
 
 MAX_STOPS = 16
@@ -69,20 +70,27 @@ def max_prompt_bytes(max_model_len: int, max_token_bytes: int) -> int:
     return max_model_len * max_token_bytes + _SLACK_BYTES
 
 
-def check_prompt(prompt: Sequence[int], vocab_size: int) -> None:
-    """Refuse a prompt without tokens, or with ids that the model does not have.
+def check_prompt(prompt: Prompt, vocab_size: int, inputs: Sequence[str] = ()) -> None:
+    """Refuse a prompt without tokens, or with ids or inputs that the model does not have.
+
+    Args:
+        inputs: the kinds of spans that the engine takes.
 
     Raises:
         InvalidRequest: see above.
     """
-    if not prompt:
+    ids = prompt.ids
+    if not ids:
         raise InvalidRequest("The prompt is empty; it should hold at least one token.", "prompt")
-    if set(map(type, prompt)) != {int}:
+    if set(map(type, ids)) != {int}:
         raise InvalidRequest("The prompt's token ids should be integers.", "prompt")
-    if min(prompt) < 0 or max(prompt) >= vocab_size:
+    if min(ids) < 0 or max(ids) >= vocab_size:
         raise InvalidRequest(
             f"The prompt's token ids should be between 0 and {vocab_size - 1}.", "prompt"
         )
+    for span in prompt.spans:
+        if span.kind not in inputs:
+            raise InvalidRequest(f"The model takes no input of the kind {span.kind!r}.", "prompt")
 
 
 def sampling_params(

@@ -66,11 +66,13 @@ class Engine:
     def scheduler(self) -> Scheduler:
         return self.core.scheduler
 
-    def submit(self, prompt: list[int], emitted: list[int] | None = None, **params: Any) -> int:
+    def submit(
+        self, prompt: list[int], emitted: list[int] | None = None, root: int = 0, **params: Any
+    ) -> int:
         """Queue a request, greedy unless told otherwise; returns its id."""
         self._next += 1
         values = {"temperature": 0.0, "max_tokens": 16} | params
-        message = Submit(self._next, prompt, SamplingParams(**values), emitted or [])
+        message = Submit(self._next, prompt, SamplingParams(**values), emitted or [], root=root)
         report = self.core.submit(message)
         self.deltas[self._next] = list(report.deltas) if report else []
         return self._next

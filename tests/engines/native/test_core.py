@@ -45,6 +45,18 @@ def test_a_sampled_request_replays_to_the_same_text(folder: Path) -> None:
     assert engine.tokens(request) == whole[11:]
 
 
+def test_requests_of_different_roots_share_no_prefix(folder: Path) -> None:
+    engine = Engine(folder)
+    prompt = random_prompt(6, 40)
+
+    def cached(root: int) -> int:
+        request = engine.submit(prompt, root=root, max_tokens=2)
+        engine.drain()
+        return engine.deltas[request][0].cached_tokens
+
+    assert [cached(root) for root in (0, 0, 5, 7, 5, 0)] == [0, 32, 0, 0, 32, 32]
+
+
 def test_a_finished_replay_is_reported_and_not_computed_again(folder: Path) -> None:
     engine = Engine(folder)
     whole = engine.run(random_prompt(3, 5), max_tokens=6)

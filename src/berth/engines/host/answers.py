@@ -43,7 +43,9 @@ class Answers:
         Returns: the request's end, None where it is queued.
         """
         request_id = message.request_id
-        sequence = Sequence(request_id, message.prompt, message.params, message.emitted)
+        sequence = Sequence(
+            request_id, message.prompt, message.params, message.emitted, message.root
+        )
         try:
             reason = add(sequence)
         except ValueError as error:

@@ -7,11 +7,13 @@ One Jinja file each, beside this one, run in the same sandbox as a model's own. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from berth.serving.chat_template import ChatPrompt, ChatTemplate, Llama2Template, PlainTemplate
+from berth.serving.chat_template import ChatTemplate, Llama2Template, PlainTemplate
 from berth.serving.errors import InvalidRequest
 from berth.serving.jinja_template import JinjaTemplate
+from berth.serving.prompt import Prompt
 from berth.serving.request import PLAINLY, ChatOptions, Message
 from berth.tokenizer.base import Tokenizer, TokenizerError
 
@@ -43,7 +45,7 @@ class NamedTemplate(JinjaTemplate):
         bos = "" if tokenizer.bos_id is None else texts.get(tokenizer.bos_id, "")
         self._constants = {"bos_token": bos, "eos_token": eos, **self._constants}
 
-    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> ChatPrompt:
+    def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
         last = messages[-1].role if messages else ""
         goes_on = options.continue_final_message or not options.add_generation_prompt
         if last == "system" or (last == "assistant" and not goes_on):
@@ -51,7 +53,7 @@ class NamedTemplate(JinjaTemplate):
                 f"the last message should be the user's, not one of role {last}",
                 "messages",
             )
-        return ChatPrompt(super().render(messages, options), _STOPS[self.name])
+        return replace(super().render(messages, options), stops=_STOPS[self.name])
 
 
 def named_template(name: str, folder: Path, tokenizer: Tokenizer) -> ChatTemplate:

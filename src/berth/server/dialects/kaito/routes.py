@@ -29,6 +29,7 @@ from berth.server.shared_paths import SharedShape
 from berth.serving import offload
 from berth.serving.chat_template import UNSAFE_ERROR
 from berth.serving.errors import InvalidRequest, UnsafePrompt
+from berth.serving.prompt import Prompt
 from berth.serving.request import Options
 from berth.serving.service import Generation, Service
 
@@ -140,7 +141,7 @@ async def _chat(server: Server, request: Request, body: bytes) -> Response:
     )
     service = await server.acquire(request.scope)  # no model is named: the first one
     safe: list[int] = []
-    rendered: list[list[int]] = []
+    rendered: list[Prompt] = []
     for index, dialog in enumerate(dialogs):
         prompt = await _rendered(service, dialog, index)
         await asyncio.sleep(0)  # small dialogs are rendered here: the others' turn
@@ -164,7 +165,7 @@ async def _chat(server: Server, request: Request, body: bytes) -> Response:
 
 async def _rendered(
     service: Service, dialog: list[parse.DialogMessage], index: int
-) -> list[int] | None:
+) -> Prompt | None:
     """The dialog's prompt; None where a message holds the template's own tags."""
     try:
         return await offload.render_chat(service, parse.messages_of(dialog, index))
@@ -179,7 +180,7 @@ def _check_count(server: Server, count: int, field: str) -> None:
 
 
 def _submit(
-    service: Service, request: Request, prompts: list[tuple[list[int], Options]]
+    service: Service, request: Request, prompts: list[tuple[Prompt, Options]]
 ) -> list[Generation]:
     try:
         return submit_all(service, prompts, context_of(request.scope).request_id)

@@ -20,8 +20,9 @@ from berth.server.dialects.openai.bodies import (
     Sampling,
 )
 from berth.server.dialects.openai.fields import REFUSED, REFUSED_IN_CHATS, leftover
-from berth.serving.chat_template import RESERVED_VARIABLES, ChatPrompt
+from berth.serving.chat_template import RESERVED_VARIABLES
 from berth.serving.errors import InvalidRequest
+from berth.serving.prompt import Prompt
 from berth.serving.request import ChatOptions, Message, Options
 
 _MAX_SHOWN = 128  # characters of a client's text that an error repeats
@@ -259,12 +260,8 @@ def _text(message: ChatMessage, field: str) -> str:
     return "\n".join(texts)  # as vLLM, llama.cpp and TensorRT-LLM join them
 
 
-def truncated(prompt: list[int], keep: int | None, max_model_len: int) -> list[int]:
+def truncated(prompt: Prompt, keep: int | None, max_model_len: int) -> Prompt:
     """The last `keep` tokens of a prompt (-1: as many as the context holds beside one more)."""
     if keep is None:
         return prompt
-    keep = max(max_model_len - 1, 1) if keep == -1 else keep
-    if len(prompt) <= keep:
-        return prompt
-    kept = prompt[len(prompt) - keep :]
-    return ChatPrompt(kept, prompt.stops) if isinstance(prompt, ChatPrompt) else kept
+    return prompt.last(max(max_model_len - 1, 1) if keep == -1 else keep)

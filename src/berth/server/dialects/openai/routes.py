@@ -28,6 +28,7 @@ from berth.server.reply import json_response
 from berth.server.routes import Mount
 from berth.serving import offload
 from berth.serving.errors import InvalidRequest
+from berth.serving.prompt import Prompt
 from berth.serving.request import Answer, Options
 from berth.serving.service import Generation, Service
 
@@ -100,7 +101,7 @@ class _Asked:
     service: Service
     ignored: list[str]
     model: str
-    prompts: Sequence[Sequence[int]]
+    prompts: Sequence[Prompt]
     options: Options
     n: int  # choices of each prompt
     logprobs: bool
