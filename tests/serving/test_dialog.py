@@ -107,7 +107,7 @@ def test_a_begun_answer_is_gone_on_with() -> None:
 def test_a_message_that_the_template_rewrites_cannot_be_gone_on_with() -> None:
     source = "{% for m in messages %}{{ m.content | upper }}{% endfor %}"
     jinja = JinjaTemplate(source, NOWHERE, Characters())
-    with pytest.raises(InvalidRequest, match="does not write the last message as it is"):
+    with pytest.raises(InvalidRequest, match="changes the last message"):
         jinja.render(dialog("u:Sing", "a:La la"), CONTINUED)
 
 
