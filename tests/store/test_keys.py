@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from berth.store.errors import KeyIsRevoked, NameTaken, NoSuchKey
+from berth.store.errors import KeyIsRevoked, NameTaken, NoSuchKey, SecretTaken
 from berth.store.keys import KeyStore
 from berth.store.place import Place
 from berth.store.records import NewKey
@@ -112,6 +112,54 @@ def test_rotation_ends_the_old_secret_after_its_grace(store: KeyStore) -> None:
     for old in (first, second, third):
         assert snapshot.find(old.encode(), NOW + 30).reason == "replaced"
     assert snapshot.find(fourth.encode(), NOW + 30).reason is None
+
+
+def test_an_adopted_secret_opens_as_its_holders_know_it(store: KeyStore, place: Place) -> None:
+    old = "aB3dE5fG7hJ9kL1mN2pQ"  # as Local-LLM-API made them
+    key = store.adopt(NewKey(name="002", dialect="local_llm"), old, NOW)
+    assert store.snapshot().find(old.encode(), NOW).key == key
+    assert store.snapshot().find(f"sk-{old}".encode(), NOW).reason == "unknown"
+    assert key.hint == "…"
+    for number, given in enumerate(("sk-0123456789abcdefghij", "9876543210zyxwvutsrq")):
+        key = store.adopt(NewKey(name=f"001-{number}"), given, NOW, with_sk=True)
+        bare = given.removeprefix("sk-")
+        for form in (bare, f"sk-{bare}"):
+            assert store.snapshot().find(form.encode(), NOW).key == key, form
+    for taken in (old, "0123456789abcdefghij"):
+        with pytest.raises(SecretTaken):
+            store.adopt(NewKey(name="again"), taken, NOW)
+    _, secret = store.rotate("001-0", NOW + 1, 0)
+    snapshot = store.snapshot()
+    assert snapshot.find(b"sk-0123456789abcdefghij", NOW + 1).reason == "replaced"
+    assert snapshot.find(b"0123456789abcdefghij", NOW + 1).reason == "replaced"
+    assert snapshot.find(secret.encode(), NOW + 1).reason is None
+    assert len(store.list()) == 3
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["YOUR-API-KEY-HERE", "foo", "", "x" * 40, "with spaces in its middle", "schlüssel" * 3],
+)
+@pytest.mark.parametrize("with_sk", [False, True])
+def test_what_anybody_could_guess_is_not_adopted(
+    store: KeyStore, secret: str, with_sk: bool
+) -> None:
+    forms = [secret, f"sk-{secret}"] if with_sk else [secret]
+    for form in forms:
+        with pytest.raises(ValueError, match=r"^the secret ") as caught:
+            store.adopt(NewKey(name="x"), form, NOW, with_sk=with_sk)
+        assert not secret or secret not in str(caught.value)
+    assert store.list() == []
+
+
+def test_a_replaced_secret_is_forgotten_in_the_end(store: KeyStore) -> None:
+    _, first = store.create(NewKey(name="ci"), NOW)
+    _, second = store.rotate("ci", NOW, 0)
+    store.rotate("ci", NOW + 90 * 86_400 - 1, 0)
+    assert store.snapshot().find(first.encode(), NOW).reason == "replaced"
+    store.rotate("ci", NOW + 90 * 86_400, 0)
+    assert store.snapshot().find(first.encode(), NOW).reason == "unknown"
+    assert store.snapshot().find(second.encode(), NOW + 91 * 86_400).reason == "replaced"
 
 
 def test_an_unchanged_database_is_not_read_again_and_a_changed_one_is(store: KeyStore) -> None:

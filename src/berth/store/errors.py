@@ -15,6 +15,10 @@ class NameTaken(Exception):
     """Another key that is not revoked has this name."""
 
 
+class SecretTaken(Exception):
+    """Another key has this secret."""
+
+
 class KeyIsRevoked(Exception):
     """The key was revoked, and stays so."""
 

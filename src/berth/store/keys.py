@@ -11,18 +11,26 @@ import os
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy import Connection, RowMapping, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from berth.store.database import open_database, store_errors, writing
 from berth.store.decide import Snapshot
-from berth.store.errors import KeyIsRevoked, NameTaken, NoSuchKey
+from berth.store.errors import KeyIsRevoked, NameTaken, NoSuchKey, SecretTaken
 from berth.store.place import Place
 from berth.store.records import MAX_NAME, DialectTag, Key, NewKey, Role, Secret, is_id
-from berth.store.secrets import ENTROPY_BYTES, digest_of, hint_of, secret_of
+from berth.store.secrets import (
+    ADOPTED_HINT,
+    ENTROPY_BYTES,
+    check_adopted,
+    digest_of,
+    hint_of,
+    secret_of,
+)
 from berth.store.tables import api_key_secrets, api_keys, store_versions
 
 _KEYS = "keys"  # their row of store_versions
+_KEPT_SECONDS = 90 * 86_400  # of a replaced secret
 
 
 _VERSION = select(store_versions.c.value).where(store_versions.c.name == _KEYS)
@@ -48,10 +56,38 @@ class KeyStore:
         Raises:
             NameTaken: a key that is not revoked has the name.
         """
-        key_id, secret = f"key_{os.urandom(8).hex()}", secret_of(os.urandom(ENTROPY_BYTES))
+        secret = secret_of(os.urandom(ENTROPY_BYTES))
+        return self._add(wanted, {secret: hint_of(secret)}, now), secret
+
+    def adopt(self, wanted: NewKey, secret: str, now: int, *, with_sk: bool = False) -> Key:
+        """A new key with a secret that another system gave out, so that its holders keep it.
+
+        Args:
+            with_sk: `sk-` before the secret makes no difference, as llama-api has it.
+
+        Raises:
+            ValueError: the secret is a placeholder, or too easily guessed; it is not repeated.
+            NameTaken: as `create`.
+            SecretTaken: another key has this secret.
+        """
+        check_adopted(secret)
+        secrets = [secret]
+        if with_sk:
+            bare = secret.removeprefix("sk-")
+            check_adopted(bare)
+            secrets = [bare, f"sk-{bare}"]
+        return self._add(wanted, dict.fromkeys(secrets, ADOPTED_HINT), now)
+
+    def _add(self, wanted: NewKey, secrets: Mapping[str, str], now: int) -> Key:
+        """A key with these secrets, each with its hint."""
+        key_id = f"key_{os.urandom(8).hex()}"
+        digests = [digest_of(secret.encode()) for secret in secrets]
         with store_errors(self._place):
             try:
                 with writing(self._engine) as connection:
+                    taken = api_key_secrets.c.digest.in_(digests)
+                    if connection.execute(select(api_key_secrets.c.digest).where(taken)).first():
+                        raise SecretTaken("Another key has this secret already.")
                     connection.execute(
                         api_keys.insert().values(
                             id=key_id,
@@ -66,15 +102,15 @@ class KeyStore:
                             expires_at=wanted.expires_at,
                         )
                     )
-                    _add_secret(connection, key_id, secret, now)
+                    for secret, hint in secrets.items():
+                        _add_secret(connection, key_id, secret, hint, now)
                     _raise_version(connection)
-                    key = _read_key(connection, key_id)
+                    return _read_key(connection, key_id)
             except IntegrityError:
                 raise NameTaken(
                     f"There is a key named {wanted.name!r} already. Revoke or rotate it, or take "
                     "another name."
                 ) from None
-        return key, secret
 
     def list(self) -> list[Key]:
         """All keys, revoked ones too, oldest first."""
@@ -115,7 +151,13 @@ class KeyStore:
                 .where(or_(until.is_(None), until > now + grace))
                 .values(valid_until=now + grace)
             )
-            _add_secret(connection, key.id, secret, now)
+            # Who still has one that ended so long ago is told that it is none, not that it was.
+            connection.execute(
+                delete(api_key_secrets)
+                .where(api_key_secrets.c.key_id == key.id)
+                .where(until <= now - _KEPT_SECONDS)
+            )
+            _add_secret(connection, key.id, secret, hint_of(secret), now)
             connection.execute(
                 update(api_keys).where(api_keys.c.id == key.id).values(rotated_at=now)
             )
@@ -155,10 +197,10 @@ class KeyStore:
                 )
 
 
-def _add_secret(connection: Connection, key_id: str, secret: str, now: int) -> None:
+def _add_secret(connection: Connection, key_id: str, secret: str, hint: str, now: int) -> None:
     connection.execute(
         api_key_secrets.insert().values(
-            digest=digest_of(secret.encode()), key_id=key_id, hint=hint_of(secret), created_at=now
+            digest=digest_of(secret.encode()), key_id=key_id, hint=hint, created_at=now
         )
     )
 

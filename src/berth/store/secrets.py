@@ -12,6 +12,9 @@ import hashlib
 
 ENTROPY_BYTES = 32
 _PREFIX = "sk-berth-"  # OpenAI's clients expect sk-, and scanners of leaked secrets find the rest
+ADOPTED_HINT = "…"  # a few characters of a short secret would be much of it
+_LEAST_ADOPTED = 16  # characters
+_PLACEHOLDERS = frozenset({"YOUR-API-KEY-HERE"})  # shipped as a working key by one seed system
 _HINT_CHARACTERS = len(_PREFIX) + 4  # leaves 232 bits unknown
 
 
@@ -33,3 +36,15 @@ def digest_of(secret: bytes) -> bytes:
 def hint_of(secret: str) -> str:
     """The beginning of a secret, as a list of keys shows it."""
     return secret[:_HINT_CHARACTERS] + "…"
+
+
+def check_adopted(secret: str) -> None:
+    """Raises ValueError for a secret of another system that should not go on to be one."""
+    if secret in _PLACEHOLDERS:
+        raise ValueError("the secret is a placeholder")
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError("the secret must be printable ASCII without spaces")
+    if len(secret) < _LEAST_ADOPTED:
+        raise ValueError(f"the secret has fewer than {_LEAST_ADOPTED} characters")
+    if len(set(secret)) < _LEAST_ADOPTED // 2:
+        raise ValueError("the secret repeats a few characters")
