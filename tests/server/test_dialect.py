@@ -211,7 +211,7 @@ def test_none_or_two_of_the_keys_is_422_that_names_the_shapes(
 def test_two_shapes_of_a_path_cannot_have_the_same_key() -> None:
     table = SharedPaths()
     table.add("/x", "", NDJSON, _shape("prompt", _Lines))
-    with pytest.raises(ValueError, match="two shapes of /x are told by prompt"):
+    with pytest.raises(ValueError, match="two shapes of /x have the key prompt"):
         table.add("/x", "", RAW, _shape("prompt", _Plain))
 
 

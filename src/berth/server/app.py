@@ -53,7 +53,7 @@ def create_app(
         lifecycle: the drain that the runner shares with the app.
         metrics: made the observers that the services report to.
         dialects: in which it may be talked to.
-        keys: who may call; by default the settings' own keys.
+        keys: the keys that may call; by default the settings' own keys.
     """
     server = Server(
         models,

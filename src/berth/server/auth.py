@@ -1,6 +1,6 @@
-"""Who may call: keys, browser pages of other sites, and where a server without keys may listen.
+"""What may call: keys, browser pages of other sites; and where a server without keys may listen.
 
-docs/keys.md has the rules for whoever holds or makes keys.
+docs/keys.md has the rules for holding and making keys.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ _REASONS = {
     "expired": "It has expired.",
     "replaced": "It was replaced by a newer one.",
 }
-# Keys in a URL are shown by logs and browsers' histories. They are read only where a seed system's
-# clients cannot send a header: a browser's EventSource (004), and 001's documented alternative.
+# Keys in a URL are shown by logs and browsers' histories. They are read only on paths for which a
+# seed system's clients cannot send a header: a browser's EventSource (004), and 001's documented
+# alternative.
 _NODE_PATHS = re.compile(r"(?:/compat/node)?/(?:status|chat/ask|chat/errors|models|unloadModel)")
 _QUERY_KEYS = ((_NODE_PATHS, "authKey"), (re.compile(r"/v1(?:/.*)?"), "authorization"))
 
@@ -74,7 +75,7 @@ def parse_api_keys(text: str | None) -> tuple[str, ...]:
 
 
 def bind_host(named: str | None, keys: bool) -> str:
-    """Where to listen: where the owner says; else everywhere with keys, on loopback without."""
+    """The address to listen on: the owner's; else every address with keys, loopback without."""
     if named is not None:
         return named
     return "0.0.0.0" if keys else "127.0.0.1"
@@ -86,8 +87,8 @@ class Authentication:
     A key of the database may have a role, and limits, which are kept here too: a request enters
     once for its whole life, the stream of its answer included.
 
-    Without keys anyone who reaches the port may call, but a web page of another site may not make
-    its visitor's browser call:
+    Without keys every client that reaches the port may call, but a web page of another site may not
+    make its visitor's browser call:
 
     - A POST of such a page carries an Origin that is neither ours nor allowed.
     - A page whose name was made to resolve to this machine counts as ours to the browser, but
@@ -144,7 +145,7 @@ class Authentication:
     def _check_key(self, scope: Scope) -> Account | None:
         """The account of the request's key; None of a key of the owner's own.
 
-        Raises Unauthorized; Forbidden where the key has not the role.
+        Raises Unauthorized; Forbidden if the key lacks the role.
         """
         keys = self._keys
         offered = [_bare(value) for name, value in scope["headers"] if name in _KEY_HEADERS]
@@ -199,7 +200,7 @@ def _too_many(refused: Refused) -> Overloaded:
 
 
 def _in_query(path: str, query: bytes) -> list[bytes]:
-    """The keys in a URL's query, where this path may have one."""
+    """The keys in a URL's query, if this path may have one."""
     for paths, parameter in _QUERY_KEYS:
         if paths.fullmatch(path):
             start = parameter.encode() + b"="

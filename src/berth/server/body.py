@@ -169,7 +169,7 @@ def _named(types: str) -> str:
 
 
 class _NotANumber:
-    """Stands where the JSON had NaN, Infinity or -Infinity, which JSON does not have."""
+    """Takes the place of NaN, Infinity or -Infinity, which JSON does not have."""
 
 
 def _not_json(body: bytes, reason: str) -> NoReturn:

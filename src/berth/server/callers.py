@@ -20,7 +20,7 @@ class Caller:
     name: str
     admin: bool
     models: frozenset[str] | None = None  # by any name; None: all
-    dialect: str | None = None  # whose answers it expects where a path does not tell
+    dialect: str | None = None  # whose answers it expects if the path does not decide it
 
     def may_use(self, names: Sequence[str]) -> bool:
         """Whether it may use the model that has these names."""

@@ -1,6 +1,6 @@
 """One client's connection: uvicorn's HTTP/1.1, with what it lacks.
 
-- uvicorn bounds a request's body (it stops reading while nobody takes it) but not its head:
+- uvicorn bounds a request's body (it stops reading while the app takes nothing) but not its head:
   without this, a client could send headers for ever, or one byte of them a minute on thousands of
   sockets.
 - An offer to change the protocol (Java's HttpClient offers HTTP/2 on each first request) is
@@ -39,7 +39,7 @@ class GuardedConnection(HttpToolsProtocol):
     HEAD_SECONDS: ClassVar[float] = 20.0
     # How long what we wrote may wait for a peer that neither reads nor closes.
     UNREAD_SECONDS: ClassVar[float] = 120.0
-    # What is still read, unseen, of a client that is to read why it is not listened to: of a body,
+    # What is still read, unseen, of a client that is to read why it is refused: of a body,
     # and of what is no request.
     LINGER_BYTES: ClassVar[int] = 256 * 1024 * 1024
     LINGER_NOISE_BYTES: ClassVar[int] = 16 * 1024 * 1024
@@ -48,7 +48,7 @@ class GuardedConnection(HttpToolsProtocol):
     MAX_PIPELINED: ClassVar[int] = 16
 
     _offer = False  # the head that was just read offers another protocol
-    _again = False  # the parser is being told of a head that it has read before
+    _again = False  # the parser is given a head that it has read before
     _quiet_bytes = 0  # of reads that brought neither the end of a head nor any of a body
     _lingered_bytes = 0
     _open = 0  # requests that are not answered yet
@@ -76,7 +76,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._leaving = True
         answering = self._answering
         if answering is not None and not answering.response_complete:
-            answering.disconnected = True  # uvicorn only tells the last of a pipeline
+            answering.disconnected = True  # uvicorn only informs the last of a pipeline
             answering.message_event.set()
         super().connection_lost(exc)
         self._exit.close, self._exit.is_closing = self._raw.close, self._raw.is_closing
@@ -184,7 +184,7 @@ class GuardedConnection(HttpToolsProtocol):
         if self._offer:
             return
         super().on_message_complete()
-        self.cycle.more_body = False  # also where it was answered before
+        self.cycle.more_body = False  # also if it was answered before
         self._quiet_bytes = 0
         self._stop_clock()
 
@@ -201,7 +201,7 @@ class GuardedConnection(HttpToolsProtocol):
         if self._last_words is not None:
             self._say_last_words()
         elif self.cycle.more_body:
-            # A body that nobody reads may still end, but has no more than this time for it.
+            # A body that is not read may still end, but has no more than this time for it.
             self._start_clock(self.LINGER_SECONDS, self._close)
 
     def shutdown(self) -> None:

@@ -50,7 +50,7 @@ class Unpacker:
         self._empty = True
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What `data` unpacks into, in slices. Who takes one may rest before the next.
+        """What `data` unpacks into, in slices. The caller may pause before the next.
 
         Raises:
             Malformed: it is not what Content-Encoding says.
@@ -68,7 +68,7 @@ class Unpacker:
                     return
                 self._engine = self._next_member()
             out = b" " * _SLICE
-            while len(out) == _SLICE:  # more of it may wait inside, also where all data is taken
+            while len(out) == _SLICE:  # more of it may wait inside, also when all data is taken
                 try:
                     out = self._engine.decompress(data, _SLICE)
                 except zlib.error:

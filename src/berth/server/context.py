@@ -39,7 +39,7 @@ class Server:
     ) -> Service:
         """The service that answers this request for the model `name`: every dialect's way to it.
 
-        Raises: Forbidden where the request's key may not use the model, and what `Models.acquire`
+        Raises: Forbidden if the request's key may not use the model, and what `Models.acquire`
             raises.
         """
         check_model(scope, self.models.names_of(self.models.get(name)))
@@ -54,7 +54,7 @@ class Server:
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request, as its log line will tell it. Never holds text of a prompt or an answer."""
+    """One request, with what its log line will say. Never holds text of a prompt or an answer."""
 
     request_id: str
     method: str

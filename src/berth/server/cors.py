@@ -1,4 +1,4 @@
-"""Pages of other sites: which may call, and what the others' browsers are told."""
+"""Pages of other sites: which may call, and what browsers of the others get as an answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def foreign_page(origin: str, *, keys: bool) -> Forbidden:
 
 
 class Cors:
-    """Starlette's rules, applied where the answer gets its request id too."""
+    """Starlette's rules, applied in the place where the answer gets its request id too."""
 
     def __init__(self, settings: ServerSettings, keys: Keys) -> None:
         self._keys = keys

@@ -3,7 +3,7 @@
 A route belongs to the dialect that added it, whatever its path looks like. `Front` notes in the
 request's scope whose route it is going to, and a path that several dialects share notes whose
 shape the body has; an error is then written as that dialect writes them. Health routes are no
-dialect's. Where there is no route, the dialect whose prefix the path has explains that.
+dialect's. If there is no route, the dialect whose prefix the path has explains that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SCOPE_KEY = "berth.dialect"
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How one message of a stream is told from the next."""
+    """How one message of a stream is separated from the next."""
 
     media_type: str
     before: bytes

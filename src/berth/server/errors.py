@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """The client hung up: nobody is left to answer. Never rendered."""
+    """The client hung up: no answer can reach it. Never rendered."""
 
 
 class Refusal(Exception):
@@ -73,7 +73,7 @@ class Forbidden(Refusal):
 
 
 class InvalidHost(Refusal):
-    """No Host header where one must be, more than one, or one that is no host."""
+    """No Host header though one is required, more than one, or one that is not a host."""
 
 
 class NoSuchRoute(Refusal):
@@ -90,10 +90,10 @@ class Verbatim(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: what HTTP and its clients are told, whatever the dialect."""
+    """One line of the table: what HTTP and its clients get, whatever the dialect."""
 
     status: int
-    # OpenAI's SDK repeats 408, 409, 429 and 5xx twice unless told not to.
+    # OpenAI's SDK repeats 408, 409, 429 and 5xx twice unless x-should-retry forbids it.
     retry: bool = True
     close: bool = False  # the rest of the request is not read: the connection must end
 
@@ -105,7 +105,7 @@ TABLE: dict[type[Exception], Row] = {
     Unavailable: Row(503),
     TimedOut: Row(408, retry=False),
     EngineFailed: Row(500, retry=False),
-    Malformed: Row(400),  # 422 where FastAPI's shapes are spoken
+    Malformed: Row(400),  # 422 in a dialect with FastAPI's shapes
     BodyTooLarge: Row(413, close=True),
     TooManyBodies: Row(429, close=True),
     BodyTooSlow: Row(408, close=True),

@@ -90,8 +90,8 @@ class Front:
     ) -> None:
         if row_of(error).status >= 500 and not isinstance(error, Unavailable):
             log_failure(context, error)
-        # After the headers only breaking the connection tells the client; the HTTP server does
-        # that for a response which never completes.
+        # After the headers only a broken connection shows the client an error; the HTTP server
+        # breaks it if a response never completes.
         if not context.status:
             await error_response(scope, error)(scope, receive, send)
 

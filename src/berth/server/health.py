@@ -130,7 +130,7 @@ def mount_fit(mount: Mount, model: ModelMetrics) -> None:
     """Add GET /v1/berth/fit."""
 
     async def fit() -> Response:
-        """The engine's memory as it was reckoned at start, and as it is measured."""
+        """The engine's memory as computed at its start, and as measured."""
         report = model.fit()
         if report is None:
             missing = NotMeasured("The engine is not ready yet.")

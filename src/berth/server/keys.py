@@ -2,9 +2,9 @@
 
 A request finds every key in memory. What is in memory is read again by the first request that
 comes REFRESH_SECONDS after the last reading; nothing is read while no request comes, and a request
-never goes by what is older. When keys were last used is written in batches.
+never uses what is older. When keys were last used is written in batches.
 
-A database that cannot be read takes no server down: what was read before holds for OUTAGE_SECONDS
+If the database cannot be read, the server stays up: what was read before holds for OUTAGE_SECONDS
 more. Then every request that needs a key is refused, since a key may have been revoked meanwhile.
 """
 
@@ -52,7 +52,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One key in one server: who it is, and what it has used."""
+    """One key in one server: its caller, and what it has used."""
 
     key_id: str
     caller: Caller

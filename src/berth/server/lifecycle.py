@@ -10,7 +10,7 @@ class Lifecycle:
     """One server's calls in flight. All methods belong to the event loop's thread.
 
     A drain is one-way: readiness is false from then on and new calls are refused, while those
-    that are running go on. Who waits for them, and how long, is the runner's business.
+    that are running go on. The runner decides how long to wait for them.
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ _REQUEST = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0
 
 _TOKENS = tuple(float(step * 10**power) for power in range(6) for step in (1, 2, 5))
 
-_MOST_GAPS = 512  # that wait to be counted, where nobody asks for metrics
+_MOST_GAPS = 512  # that wait to be counted while no metrics are requested
 
 _ENGINE = "0"  # vLLM numbers its engines; one serves a model here
 

@@ -138,7 +138,7 @@ def _statuses(operation: Operation) -> set[int]:
     if operation.method != "GET":
         found |= {401, 429, 503}  # a drain refuses calls
     elif operation.path not in OPEN_PATHS:
-        found |= {401, 429, 503}  # a key may have limits, and be where it cannot be read
+        found |= {401, 429, 503}  # a key may have limits, and its database may be out of reach
     if operation.requests:
         found.update(_WITH_A_BODY)
     return found

@@ -20,7 +20,7 @@ _LOOPBACK = "localhost"
 
 
 class Patterns:
-    """Texts that the owner listed, where `*` stands for anything but a slash."""
+    """Texts that the owner listed, in which `*` stands for anything but a slash."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         shapes = [_shape(pattern.lower()) for pattern in patterns]
@@ -61,7 +61,7 @@ def address_of(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a name means the loopback interface wherever it is looked up."""
+    """Whether a name means the loopback interface on every machine."""
     address = address_of(name)
     if address is not None:
         return address.is_loopback
@@ -104,7 +104,7 @@ def is_same(origin: str, host: str, own_port: int | None) -> bool:
 
     Args:
         own_port: where this server listens. A Host header without that port came through a proxy
-            that left the port out, so that the page's own port cannot be told.
+            that left the port out, so that the page's own port is not known.
     """
     try:
         page = urlsplit(origin.lower())

@@ -24,8 +24,8 @@ def ask_whether_there(transport: asyncio.Transport) -> bool:
     Both have sent the same FIN. What is sent to a closed socket is answered with a reset, and an
     urgent byte is no part of the stream that a peer reads. A second one would be: ask once.
 
-    Returns whether `is_gone` will tell. It will not where the kernel knows no urgent bytes
-    (gVisor), or does not show a connection's state (macOS), nor where the connection has ended.
+    Returns whether `is_gone` will tell. It will not if the kernel knows no urgent bytes
+    (gVisor), if it does not show a connection's state (macOS), or if the connection has ended.
     """
     connection = transport.get_extra_info("socket")
     if connection is None or not hasattr(socket, "TCP_INFO"):

@@ -1,4 +1,4 @@
-"""Proxies whose word the owner takes: what the client asked for, before they rewrote it."""
+"""Proxies that the owner trusts: what the client asked for, before they rewrote it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Proxies:
         return self._all or bool(self._networks)
 
     def believe(self, scope: Scope) -> None:
-        """Where the peer is one of them, take Host and the path's prefix from its headers."""
+        """If the peer is one of them, take Host and the path's prefix from its headers."""
         if not self or not self._trusts(scope):
             return
         headers = dict(scope["headers"])

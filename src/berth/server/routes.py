@@ -24,7 +24,7 @@ Shapes = Sequence[Shape]  # any one of these
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path, as the OpenAPI document tells it."""
+    """One method of one path, as the OpenAPI document describes it."""
 
     method: str
     path: str

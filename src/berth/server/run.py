@@ -32,7 +32,7 @@ from berth.serving.models import Models
 log = logging.getLogger("berth.server")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_STOP_SECONDS = 10.0  # for the model to end once it is told to
+_STOP_SECONDS = 10.0  # for the model to end once it has to
 _CLOSE_SECONDS = 5  # for answers that are already written to reach their clients
 _BACKLOG = 2048
 _LISTEN_CURES = {
@@ -47,7 +47,7 @@ class CannotListen(Exception):
 
 
 class ModelFailed(Exception):
-    """The model cannot run, and nobody tries any more."""
+    """The model cannot run, and is not tried again."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -67,7 +67,7 @@ class _Uvicorn(uvicorn.Server):
         await self._told.wait()
 
     def end(self, *, force: bool) -> None:
-        """Close the socket; do not wait for open connections where forced."""
+        """Close the socket; do not wait for open connections if forced."""
         self.should_exit = True
         self.force_exit = force
         self._told.set()
@@ -151,7 +151,7 @@ async def serve_models(
 ) -> int:
     """Serve models from their start to their end; the process's exit code.
 
-    A model that fails for good ends the server with 1: whoever runs it (Kubernetes, a person) then
+    A model that fails for good ends the server with 1: what runs it (Kubernetes, a person) then
     sees it, which an endless 503 would hide. `metrics` made the observers that the models'
     services report to.
 
@@ -189,7 +189,7 @@ def _config(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         date_header=False,  # uvicorn's is written every second, asked or not; see connection.py
-        # Forwarded addresses would decide who may shut the server down.
+        # Forwarded addresses would decide which client may shut the server down.
         proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_CLOSE_SECONDS,
@@ -199,7 +199,7 @@ def _config(app: FastAPI) -> uvicorn.Config:
 async def _until_told(
     leave: asyncio.Event, serving: asyncio.Future[None], starting: asyncio.Future[None]
 ) -> bool:
-    """Wait for the word to leave. True where the model could not start or the server broke."""
+    """Wait for the order to leave. True if the model could not start or the server broke."""
     told = asyncio.create_task(leave.wait())
     waiting: set[asyncio.Future[None] | asyncio.Task[bool]] = {told, serving, starting}
     try:

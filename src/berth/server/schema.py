@@ -25,7 +25,7 @@ _REF = "#/components/schemas/{name}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a server takes; 0 and the empty: not known, or not to be told."""
+    """What a server takes; 0 and the empty: not known, or not to be published."""
 
     choices: int
     prompts: int
@@ -67,7 +67,7 @@ _BOUNDS: dict[str, _Bound] = {
     "token_keys": lambda limits, _: {"propertyNames": {"pattern": _token_keys(limits.vocabulary)}},
     "names": lambda limits, _: {"enum": [*limits.names, "", None]} if limits.names else {},
     "roles": lambda limits, own: _known(own["enum"], limits.roles) if limits.roles else {},
-    # What only generate does, where it is not there: the default, or null.
+    # What only generate does, if it is not there: the default, or null.
     "generate": lambda limits, own: {} if limits.generate else _left_at(own["default"]),
 }
 

@@ -13,7 +13,7 @@ LogFormat = Literal["text", "json"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """How the server listens, whom it answers and how much it takes.
+    """How the server listens, which clients it answers and how much it takes.
 
     Raises:
         ValueError: a value outside its range; the message names the setting.

@@ -1,4 +1,4 @@
-"""Paths that several dialects claim: a body's shape is told by the one key that only it requires.
+"""Paths that several dialects claim: the one key that only a shape requires decides which it is.
 
 One table, so that what is asked of /generate or /chat can be read in one place, and a further
 dialect adds an entry instead of a branch.
@@ -25,10 +25,10 @@ _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedShape:
-    """One shape of body that a shared path takes, and who answers it."""
+    """One shape of body that a shared path takes, and what answers it."""
 
     key: str  # required in this shape, unknown in the others of the path
-    shown: str  # how such a body begins, and whose it is: '{"prompt": "…"}, as Falcon has it'
+    shown: str  # how such a body begins, and its dialect: '{"prompt": "…"}, as Falcon has it'
     answer: Callable[[Server, Request, bytes], Awaitable[Response]]
     request: type[msgspec.Struct]
     response: type[msgspec.Struct]
@@ -57,7 +57,7 @@ class SharedPaths:
         """
         claims = self._claims.setdefault(path, [])
         if shape.key in (claim.shape.key for claim in claims):
-            raise ValueError(f"two shapes of {path} are told by {shape.key}")
+            raise ValueError(f"two shapes of {path} have the key {shape.key}")
         claims.append(_Claim(dialect, shape))
         said = self._summaries.get(path)
         self._summaries[path] = summary if said is None else f"{said} {summary}"

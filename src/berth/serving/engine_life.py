@@ -203,7 +203,7 @@ class EngineLife:
         self._ended(f"{rank} (process {link.pid})", code, reason)
 
     def _ended(self, what: str, code: int | None, reason: str = "") -> None:
-        """A process of the engine has ended, with this exit code where it is known."""
+        """A process of the engine has ended, with this exit code if it is known."""
         by_kernel = code in (None, -signal.SIGKILL)
         if by_kernel and self._oom.killed():
             limit = self._oom.limit()
@@ -317,8 +317,8 @@ class EngineLife:
             self._ended("the engine process", code)
 
     async def _watch(self) -> None:
-        """Look when somebody may have been silent for too long, and no sooner: each look costs CPU
-        that a token wants. Who does not get on is seen by its own heartbeats.
+        """Look when a rank may have been silent for too long, and no sooner: each look costs CPU
+        time that a token needs. A rank's own heartbeats show that it makes no progress.
         """
         started = time.monotonic()
         limit = self._launch.connect_timeout
@@ -343,8 +343,8 @@ class EngineLife:
             for watch in self._watches.values():
                 watch.forgive(now - look)
         if any(watch.silent_at <= now for watch in self._watches.values()):
-            # Where we were stopped, what they said meanwhile lies in the socket, and where all of
-            # the machine was, they have to wake too.
+            # If this process was stopped, the ranks' messages wait in the socket. If the whole
+            # machine was, the ranks have to wake too.
             await asyncio.sleep(self._config.heartbeat_seconds)
 
     async def _log_output(self, output: asyncio.StreamReader) -> None:

@@ -16,7 +16,7 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
 class LinkOwner(Protocol):
-    """Who listens to the links of one engine."""
+    """What listens to the links of one engine."""
 
     def link_message(self, link: RankLink, message: FromEngine) -> None: ...
     def link_lost(self, link: RankLink, reason: str) -> None: ...
@@ -56,7 +56,7 @@ class RankLink(asyncio.Protocol):
         self._owner.link_lost(self, self.problem or "closed its connection")
 
     def send(self, message: ToEngine) -> None:
-        """Queue one message; it is dropped where the connection has just been lost."""
+        """Queue one message; it is dropped if the connection has just been lost."""
         if self._transport is not None:
             self._transport.write(frame(message))
 

@@ -20,7 +20,7 @@ from berth.protocol.config import EngineConfig
 from berth.protocol.engines import ENGINES
 
 # Every process of one engine inherits this variable. It is how all of them are found, whatever
-# sessions and process groups torchrun gave them and whoever their parent is by now.
+# sessions and process groups torchrun gave them and whatever their parent is by now.
 _MARK = "BERTH_ENGINE_GROUP"
 _PF_EXITING = 4  # of the kernel's flags of a process
 _GUARD = str(Path(__file__).with_name("guard.py"))
@@ -101,7 +101,7 @@ def _free_port(address: str) -> int:
 def engine_environment(launch: LaunchConfig, config: EngineConfig) -> dict[str, str]:
     """Our own environment, and what an engine runs better with unless its owner says otherwise."""
     env = dict(os.environ, PYTHONUNBUFFERED="1")
-    # Weights in pages of 2 MiB, where the kernel gives them to who asks: a decode step reads them
+    # Weights in pages of 2 MiB, if the kernel gives them on request: a decode step reads them
     # all, and through half a million pages of 4 KiB that takes 5 % longer.
     env.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     ranks = len(launch.local_ranks(config.degree))
@@ -184,7 +184,7 @@ async def exit_code_of(pid: int, seconds: float) -> int | None:
     """How another process's child ended, while it is dead and not buried; None: not known.
 
     Args:
-        seconds: how long to look, where it still lives.
+        seconds: how long to look, if it still lives.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -199,7 +199,7 @@ async def exit_code_of(pid: int, seconds: float) -> int | None:
 def is_ending(pid: int) -> bool:
     """Whether a process has begun to end, or is gone.
 
-    The kernel first frees its memory, which takes a while where that is much, and only then closes
+    The kernel first frees its memory, which takes a while if that is much, and only then closes
     its sockets.
     """
     fields = _stat(pid)

@@ -19,10 +19,10 @@ _MOST_SHOWN = 128  # characters of a name that is not ours
 
 
 class Model:
-    """One model: its service, and how to make one for the parameters of generate, if that can be.
+    """One model: its service, and how to make one for generate's parameters, if that is possible.
 
     The second one takes the model's memory a second time. The first request that needs it starts
-    it, and then it is kept. Which of the two answered cannot be told from an answer.
+    it, and then it is kept. An answer does not show which of the two gave it.
     """
 
     def __init__(

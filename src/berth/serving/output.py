@@ -35,7 +35,7 @@ class OutputText:
         self._taken_parts = 0
         self._shown = 0  # characters in _parts
         self._decoded = 0  # characters that the detokeniser gave, shown or held back
-        # Tokens whose text is not all shown yet, with where it begins and ends.
+        # Tokens whose text is not all shown yet, with the text's beginning and end.
         self._scores: deque[tuple[int, int, TokenText]] = deque()
         self._visible: list[TokenText] = []
         self._taken_scores = 0
@@ -110,7 +110,7 @@ class OutputText:
             self._scores.popleft()
 
     def _score(self, score: TokenLogprob, text: str, *, known: bool = True) -> None:
-        """Note a token that added `text`: by itself it may spell otherwise (" Hello", "</s>")."""
+        """Note a token that added `text`: alone it may spell otherwise (" Hello", "</s>")."""
         token = TokenText(
             score,
             text,
@@ -175,7 +175,7 @@ def _bytes_of(data: bytes, text: str) -> bytes:
     try:
         own = data.decode()
     except UnicodeDecodeError:
-        return data  # a part of a character: only as bytes can it be told
+        return data  # a part of a character: only its bytes can be given
     return data if own and text.endswith(own) else text.encode(errors="replace")
 
 

@@ -43,7 +43,7 @@ class RankWatch:
             self._moved = now
 
     def forgive(self, seconds: float) -> None:
-        """We ourselves stood still this long, so what we did not hear counts against nobody."""
+        """This process stood still this long, so a rank's silence in it does not count."""
         self._heard += seconds
         self._moved += seconds
 
@@ -51,7 +51,7 @@ class RankWatch:
         """What is wrong with the rank, or None."""
         if now > self.silent_at:
             return f"sent no heartbeat for {now - self._heard:.1f} s"
-        # Judged on fresh news only: a rank whose heartbeats are late is the rule above's.
+        # Judged on fresh news only: the rule above judges a rank whose heartbeats are late.
         if now - self._heard < 2 * self._period and now - self._moved > self._hang_timeout:
             return f"made no progress for {now - self._moved:.1f} s in the middle of a step"
         return None

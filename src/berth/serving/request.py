@@ -25,11 +25,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatOptions:
-    """How a dialog is written in a template: up to where what stands there goes on."""
+    """How a dialog is written in a template, and where the answer continues it."""
 
     add_generation_prompt: bool = True  # end where the assistant's answer begins
     continue_final_message: bool = False  # end inside the last message, the assistant's
-    # Whether neighbours of one role may be written as one message, where the template wants it.
+    # Whether neighbours of one role may be written as one message, if the template wants it.
     merge: bool = False
     variables: Mapping[str, Any] = field(default_factory=dict)  # of a Jinja template
 
@@ -59,13 +59,13 @@ class Options:
     ignore_eos: bool = False
     min_tokens: int = 0
     logprobs: int | None = None  # alternatives per output token
-    echo: bool = False  # the prompt's text (and logprobs, where asked for) before the output
+    echo: bool = False  # the prompt's text (and logprobs, if asked for) before the output
     # Whether max_tokens is cut to what the context leaves (KAITO) or refused above it (OpenAI).
     clip_max_tokens: bool = False
     # OpenAI's range ends at 2; KAITO's has no end (math.inf).
     max_temperature: float = 2.0
     # Whether the output is read as the prompt's continuation, so that SentencePiece's leading space
-    # stays ("Hello" + " world"), or stands alone, where decoding drops it. Echo does the former.
+    # stays ("Hello" + " world"), or stands alone, so that decoding drops it. Echo does the former.
     continues_prompt: bool = False
     timeout: float | None = None  # seconds from submission; None: the service's own limit
     # What only an engine with Hugging Face's generate computes (beams, n-gram bans …).

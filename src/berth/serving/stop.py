@@ -1,4 +1,4 @@
-"""Stop strings: the answer ends where one has appeared, and no part of it is ever shown. Pure."""
+"""Stop strings: the answer ends when one has appeared, and no part of it is ever shown. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Keeps one engine running: starts it, watches all its local ranks, ends and restarts it.
 
-What this does not do: it knows nothing of requests. Whoever implements EngineEvents keeps those.
+It knows nothing of requests: the implementation of EngineEvents keeps those.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class EngineSupervisor:
 
     def has_begun(self, request_id: int) -> bool:
         """Whether the present engine, or while there is none the last, has begun to compute this
-        request; true where that cannot be known.
+        request; true if that cannot be known.
         """
         life = self._life or self._last_life
         return life is None or life.has_begun(request_id)
@@ -110,7 +110,7 @@ class EngineSupervisor:
 
     async def _run(self) -> None:
         try:
-            folder = tempfile.mkdtemp(prefix="berth-")  # 0700: nobody else may connect
+            folder = tempfile.mkdtemp(prefix="berth-")  # 0700: no other user may connect
         except OSError as error:
             reason = f"there is no folder for the engine's socket: {error}"
             log.error("the engine is given up: %s", reason)
@@ -164,8 +164,8 @@ class EngineSupervisor:
     async def _back_off(self, short_lives: int) -> None:
         """Wait 0, 1, 2, 4 … times the first pause, after so many short lives in a row."""
         if self._launch.node_rank > 0:
-            # Node 0 notices the loss within about a second and opens a new meeting place. Whoever
-            # comes before that joins the old one, and waits there in vain.
+            # Node 0 notices the loss within about a second and opens a new meeting place. A node
+            # that comes before that joins the old one, and waits there in vain.
             await asyncio.sleep(_REJOIN_PAUSE)
         if short_lives < 2:
             return

@@ -2,7 +2,7 @@
 
 Each is one `Dialect` object, and DIALECTS is all that the app knows of them. A dialect knows
 nothing of engines, and serving knows nothing of it. Paths that several claim are in one table,
-`shared_paths`: /generate and /chat are told apart by the one key that a body's shape requires.
+`shared_paths`: the one key that a body's shape requires decides whose /generate or /chat it is.
 """
 
 from berth.server.dialect import Dialect

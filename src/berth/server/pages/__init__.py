@@ -1,7 +1,7 @@
 """What a browser sees: the page at /, and the documentation, with nothing from other hosts.
 
-All links are relative, so that the pages work where a proxy shows the server under a path. They
-need no key: they hold nothing but what is the same at every Berth of this version.
+All links are relative, so that the pages work behind a proxy that shows the server under a path.
+They need no key: they hold nothing but what is the same at every Berth of this version.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def options_of(request: FalconRequest, *, prompt_tokens: int, timeout: float) ->
     Raises:
         Malformed: max_length leaves no room, or sequences would all be the same.
     """
-    r: Any = request  # no null is left where a default is no null
+    r: Any = request  # a field whose default is not null is never null here
     room = r.max_length - prompt_tokens
     if room < 1:
         raise Malformed(

@@ -35,7 +35,7 @@ COMPLETION_TOKENS = 16  # OpenAI's default for completions
 
 
 def _refused(fields: Mapping[str, Refused]) -> dict[str, Any]:
-    """The schema of fields that are taken only where they ask for nothing."""
+    """The schema of fields that are taken only if they ask for nothing."""
     return {
         "properties": {
             name: {"description": f"Refused: {rule.why}.", "enum": [*EMPTY, *rule.neutral]}
@@ -45,7 +45,7 @@ def _refused(fields: Mapping[str, Refused]) -> dict[str, Any]:
 
 
 def _only_with(field: str, value: Schema, other: str, needed: object) -> dict[str, Any]:
-    """The schema of a field that may be so only where another is `needed`."""
+    """The schema of a field that may have this value only if another is `needed`."""
     return {
         "if": {"properties": {field: value}, "required": [field]},
         "then": {"properties": {other: {"const": needed}}, "required": [other]},

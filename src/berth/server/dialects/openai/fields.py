@@ -20,7 +20,7 @@ _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A field that cannot be done. `neutral`: what changes nothing, beside null and the empty."""
+    """A field that is not supported. `neutral`: what changes nothing, beside null and the empty."""
 
     why: str
     neutral: tuple[Any, ...] = ()

@@ -199,7 +199,7 @@ def encoded(
     answers: Sequence[Answer],
     logprobs: bool,
 ) -> list[msgspec.Raw]:
-    """Every choice as JSON, each by itself: no one call of the encoder is long."""
+    """Every choice as JSON, each encoded alone: no single call of the encoder is long."""
     return [
         msgspec.Raw(encode(msgspec.structs.replace(choice, index=index)))
         for index, answer in enumerate(answers)

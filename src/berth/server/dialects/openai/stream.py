@@ -51,7 +51,7 @@ class _Chunks:
         return b'%b,"choices":[{"index":%d,%b}]%b' % (self._head, index, inside, self._tail)
 
     def end(self) -> bytes:
-        """The token counts, where they were asked for, and the end mark."""
+        """The token counts, if they were asked for, and the end mark."""
         if self._usage is None:
             return _DONE
         counts = encode(self._usage())
