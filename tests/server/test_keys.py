@@ -210,12 +210,17 @@ def test_requests_a_minute_are_counted_and_told_as_openai_tells_them(
     client: AppClient, source: MemorySource, clock: Clock
 ) -> None:
     secret, free = source.add("two", requests_per_minute=2), source.add("free")
+    streaming = source.add("streams", requests_per_minute=7)
     pass_refresh(clock)
     first = client.post("/v1/chat/completions", CHAT, bearer(secret))
     assert first.status == 200
     assert first.headers["x-ratelimit-limit-requests"] == "2"
     assert first.headers["x-ratelimit-remaining-requests"] == "1"
     assert first.headers["x-ratelimit-reset-requests"] == "1m0s"
+    streamed = {**CHAT, "stream": True}
+    other = client.post("/v1/chat/completions", streamed, bearer(streaming))
+    assert other.headers["content-type"].startswith("text/event-stream")
+    assert other.headers["x-ratelimit-remaining-requests"] == "6"
     clock.now += 1.5
     bad = client.post("/v1/chat/completions", {}, bearer(secret))
     assert bad.status == 400

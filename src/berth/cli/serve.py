@@ -28,7 +28,7 @@ from berth.cli.ends import modules_of
 from berth.cli.refused import refuse
 from berth.cli.served_model import find_model, holds_files, same_model
 from berth.cli.sizes import Bytes
-from berth.cli.store_options import STORE_OPTIONS, place
+from berth.cli.store_options import STORE_OPTIONS, place_if_any
 from berth.images.weight_files import WeightsMissing
 from berth.presets.catalogue import PresetError
 from berth.presets.source import PullError
@@ -306,7 +306,8 @@ def _weights_are_meant(model: str | None, weights: str | None) -> bool:
 def _keys(options: dict[str, Any]) -> Keys:
     """Who may call, as it is now. Raises ValueError or StoreError."""
     own = parse_api_keys(os.environ.get("BERTH_API_KEY"))
-    keys = Keys(own, KeySource(place(options["state_dir"], options["database"])))
+    where = place_if_any(options["state_dir"], options["database"])
+    keys = Keys(own, None if where is None else KeySource(where))
     keys.load()
     return keys
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from berth.store.place import Place, place_of
+from berth.store.place import Place, default_state_dir, place_of
 
 STORE_OPTIONS = [
     click.option(
@@ -38,5 +38,20 @@ def place(state_dir: Path | None, database: str | None) -> Place:
     """What the options say. Raises click.UsageError."""
     try:
         return place_of(state_dir, database, os.environ)
-    except (ValueError, RuntimeError) as error:
-        raise click.UsageError(f"--{error}" if "database" in str(error) else str(error)) from None
+    except ValueError as error:
+        raise click.UsageError(f"--{error}") from None
+    except RuntimeError:
+        raise click.UsageError("This user has no home; name a folder with --state-dir.") from None
+
+
+def place_if_any(state_dir: Path | None, database: str | None) -> Place | None:
+    """The same; None where nothing is said and the user has no home, so that no one made keys.
+
+    Containers run so, as a user that /etc/passwd does not know. Raises click.UsageError.
+    """
+    if state_dir is None and not database:
+        try:
+            default_state_dir(os.environ)
+        except RuntimeError:
+            return None
+    return place(state_dir, database)
