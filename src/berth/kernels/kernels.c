@@ -161,6 +161,59 @@ static inline vec gelu_vec(vec x) {
   return larger(x, (vec){0}) - size * (0.5f * p * t * exp_vec(-z * z));
 }
 
+/* What changes a row's logits before its largest is taken; all zero: nothing does. choose.py has the
+ * same fields. Penalties: entries of distinct token ids, found through `slots`, a table of 1 << bits
+ * places by open addressing: 1 + an entry's index, or 0. A repeated token's logit is divided by
+ * `repetition` where it is positive, multiplied by it where not, then less the entry's amount.
+ * Then a bias is added, and banned tokens are left out; both lists are short. */
+typedef struct {
+  const int32_t *slots;
+  const int64_t *ids;
+  const float *amounts;
+  const int64_t *bias_ids;
+  const float *biases;
+  const int64_t *banned;
+  int64_t length; /* entries; at most half of the places */
+  int64_t bits;
+  int64_t biased;
+  int64_t bans;
+  float repetition;
+  int32_t raises; /* whether a penalty may make a logit larger */
+} shift;
+
+/* The entry of a token, or -1. */
+static inline int64_t entry_of(const shift *s, int64_t token) {
+  if (!s->length) return -1;
+  const uint32_t most = (uint32_t)((1ll << s->bits) - 1);
+  uint32_t at = ((uint32_t)token * 2654435769u) >> (32 - s->bits);
+  for (; s->slots[at]; at = (at + 1) & most)
+    if (s->ids[s->slots[at] - 1] == token) return s->slots[at] - 1;
+  return -1;
+}
+
+/* Each step rounded to float as torch does it: volatile, because gcc would fuse a product and a sum
+ * into one instruction that rounds once. */
+static inline float penalised(const shift *s, int64_t entry, float value) {
+  volatile float scaled = value;
+  if (s->repetition != 1.0f) {
+    const float divided = value / s->repetition;
+    scaled = value * s->repetition;
+    if (s->repetition > 1.0f ? divided < scaled : divided > scaled) scaled = divided;
+  }
+  return scaled - s->amounts[entry];
+}
+
+/* What a token's logit becomes. */
+static inline float shifted(const shift *s, int64_t token, float value) {
+  for (int64_t i = 0; i < s->bans; i++)
+    if (s->banned[i] == token) return -INFINITY;
+  const int64_t entry = entry_of(s, token);
+  volatile float result = entry < 0 ? value : penalised(s, entry, value);
+  for (int64_t i = 0; i < s->biased; i++)
+    if (s->bias_ids[i] == token) return result + s->biases[i];
+  return result;
+}
+
 /* 1: attend_prefill is the fast way. Without AVX-512 gcc takes vec apart into single floats where
  * there are many: 4 GFLOP/s where torch's attention makes 60. */
 EXPORT int prefill_ready(void) {
@@ -176,6 +229,7 @@ EXPORT int prefill_ready(void) {
 #define LOAD(x) float_from_bf16(x)
 #define STORE(x) bf16_from_float(x)
 #include "ops.h"
+#include "choose.h"
 #undef REAL
 #undef NAME
 #undef LOAD
@@ -186,3 +240,4 @@ EXPORT int prefill_ready(void) {
 #define LOAD(x) float_from_f32(x)
 #define STORE(x) f32_from_float(x)
 #include "ops.h"
+#include "choose.h"

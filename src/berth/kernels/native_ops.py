@@ -7,12 +7,13 @@ float32 on CPU. `make_ops` chooses.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from ctypes import c_float, c_int, c_int64, c_void_p
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, c_float, c_int, c_int64, c_void_p, pointer
 
 import torch
 
 from berth.kernels.batch import LayerCache, Prefill, StepBatch
+from berth.kernels.choose import Shift
 from berth.kernels.library import library
 from berth.kernels.ops import AttentionShape, HeadNorm, LayerNorm, TorchOps
 
@@ -27,7 +28,10 @@ class NativeOps(TorchOps):
     With AVX-512 a token gets the same bits in a prefill, however it is cut, as in a decode.
     """
 
+    shifts = True
+
     def __init__(self, lib: ctypes.CDLL, dtype: torch.dtype) -> None:
+        self.dtype = dtype
         suffix = {torch.bfloat16: "bf16", torch.float32: "f32"}[dtype]
 
         def function(name: str, *argtypes: type) -> Callable[..., None]:
@@ -49,6 +53,7 @@ class NativeOps(TorchOps):
         if lib.prefill_ready():
             self._prefill = function("attend_prefill", p, p, p, p, p, i, i, *shape)
         self._argmax = function("argmax", p, p, i, i)
+        self._argmax_shifted = function("argmax_shifted", p, p, p, i, i)
 
     def add_rmsnorm(
         self, x: torch.Tensor, residual: torch.Tensor | None, weight: torch.Tensor, eps: float
@@ -122,6 +127,14 @@ class NativeOps(TorchOps):
         out = torch.empty(rows, dtype=torch.int64)
         self._argmax(_at(logits), _at(out), rows, width)
         return out
+
+    def argmax_shifted(self, logits: torch.Tensor, shifts: Sequence[Shift]) -> list[int]:
+        rows, width = logits.shape
+        # An array of pointers, which holds what they point at.
+        pointers = (POINTER(Shift) * rows)(*map(pointer, shifts))
+        out = (c_int64 * rows)()
+        self._argmax_shifted(_at(logits), pointers, out, rows, width)
+        return list(out)
 
     def gather(
         self, cache: LayerCache, table: torch.Tensor, first: int, length: int

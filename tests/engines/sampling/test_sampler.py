@@ -16,6 +16,7 @@ from berth.engines.sampling import sampler as sampler_module
 from berth.engines.sampling.randomness import uniform
 from berth.engines.sampling.sampler import BAD_LOGITS, NO_TOKEN, Sampler
 from berth.engines.sampling.state import SamplingState
+from berth.kernels.native_ops import NativeOps, make_ops
 from berth.kernels.ops import TorchOps
 from berth.protocol.messages import SamplingParams
 
@@ -290,6 +291,68 @@ def test_what_is_kept_from_step_to_step_is_what_the_whole_sequence_says(
             assert sequence.sampling.num_output == sequence.num_output
         if not sequences:
             return
+
+
+@given(
+    rows=st.lists(
+        st.tuples(PARAMS, st.lists(FEW, min_size=1, max_size=9), st.lists(FEW, max_size=6)),
+        min_size=1,
+        max_size=4,
+    ),
+    seed=st.integers(0, 2**31),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_the_kernels_choose_what_torch_chooses(
+    rows: list[tuple[dict[str, Any], list[int], list[int]]], seed: int, dtype: torch.dtype
+) -> None:
+    """Rows that a kernel chooses beside those that it does not, over several steps."""
+    kernels = make_ops(torch.device("cpu"), dtype)
+    if not isinstance(kernels, NativeOps):
+        pytest.skip("no C compiler on this machine: torch operations are used")
+    by_kernel, by_torch = (
+        [SamplingState(SamplingParams(max_tokens=99, **p), prompt, out) for p, prompt, out in rows]
+        for _ in range(2)
+    )
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(5):
+        logits = torch.randn(len(rows), 12, generator=generator) * 3
+        logits = (logits.round() if seed % 2 else logits).to(dtype)  # whole numbers make equals
+        got = Sampler(kernels).sample(logits, by_kernel)
+        want = Sampler(TorchOps()).sample(logits, by_torch)
+        assert got.tokens == want.tokens
+        assert got.logprobs == want.logprobs
+
+
+def test_penalised_greedy_rows_are_the_kernels_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernels = make_ops(torch.device("cpu"), torch.float32)
+    if not isinstance(kernels, NativeOps):
+        pytest.skip("no C compiler on this machine: torch operations are used")
+    logits = torch.randn(4, VOCAB, generator=torch.Generator().manual_seed(2))
+    slow: list[int] = []
+    choose = Sampler._choose
+
+    def counting(self: Sampler, rows: torch.Tensor, of: list[SamplingState]) -> Any:
+        slow.append(len(of))
+        return choose(self, rows, of)
+
+    monkeypatch.setattr(Sampler, "_choose", counting)
+    penalised = {"repetition_penalty": 1.3, "presence_penalty": 0.5, "logit_bias": {3: 1.0}}
+    greedy = [
+        sequence([1, 2], temperature=0.0, **penalised),
+        sequence([1], temperature=0.0, min_tokens=4, stop_token_ids=(2,)),
+        sequence([1], temperature=0.0, bad_words=((4, 5), (6,))),
+        sequence(temperature=0.0),
+    ]
+    Sampler(kernels).sample(logits, states(*greedy))
+    assert slow == []
+    Sampler(kernels).sample(logits, states(*greedy[:2], sequence(seed=1), greedy[3]))
+    assert slow == [1]
+    many = sequence(temperature=0.0, bad_words=tuple((token,) for token in range(100)))
+    Sampler(kernels).sample(logits[:1], states(many))
+    assert slow == [1, 1]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -17,6 +17,7 @@ import torch
 
 from berth.engines.sampling.randomness import uniform
 from berth.engines.sampling.state import SamplingState
+from berth.kernels.native_ops import NativeOps
 from berth.kernels.ops import TorchOps
 from berth.protocol.messages import Delta, SamplingParams, TokenLogprob
 
@@ -24,7 +25,7 @@ from berth.protocol.messages import Delta, SamplingParams, TokenLogprob
 # probability is; only rows for which that many do not reach top_p are sorted whole.
 CANDIDATES = 256
 
-# In place of a token. No token is negative.
+# In place of a token. No token is negative. The kernel has the same two (kernels/choose.h).
 BAD_LOGITS = -1  # the model gave NaN, infinity, or no finite number at all
 NO_TOKEN = -2  # what the request keeps out leaves no token
 BAD_LOGITS_ERROR = "the model gave logits that are not numbers"
@@ -56,6 +57,7 @@ class Sampler:
 
     def __init__(self, ops: TorchOps) -> None:
         self.ops = ops
+        self._kernels = ops if isinstance(ops, NativeOps) else None
 
     def sample(self, logits: torch.Tensor, states: Seq[SamplingState]) -> Sampled:
         """Choose the next token of each, and take it into the state.
@@ -65,6 +67,8 @@ class Sampler:
         """
         if all(state.plain_greedy for state in states):
             done = Sampled(self._largest(logits), [None] * len(states))
+        elif self._kernels is not None and any(state.kernel_greedy for state in states):
+            done = self._choose_by_kernel(self._kernels, logits, states)
         else:
             done = self._choose(logits, states)
         for state, token in zip(states, done.tokens, strict=True):
@@ -84,6 +88,24 @@ class Sampler:
                 if not math.isfinite(value):
                     tokens[row] = BAD_LOGITS
         return tokens
+
+    def _choose_by_kernel(
+        self, kernels: NativeOps, logits: torch.Tensor, states: Seq[SamplingState]
+    ) -> Sampled:
+        """The rows that the kernel can choose in one pass, and the others as without it."""
+        quick = [row for row, state in enumerate(states) if state.kernel_greedy]
+        if len(quick) == len(states):
+            tokens = kernels.argmax_shifted(logits, [state.shift() for state in states])
+            return Sampled(tokens, [None] * len(states))
+        others = [row for row, state in enumerate(states) if not state.kernel_greedy]
+        done = Sampled([0] * len(states), [None] * len(states))
+        chosen = kernels.argmax_shifted(logits[quick], [states[row].shift() for row in quick])
+        for row, token in zip(quick, chosen, strict=True):
+            done.tokens[row] = token
+        slow = self._choose(logits[others], [states[row] for row in others])
+        for row, token, logprob in zip(others, slow.tokens, slow.logprobs, strict=True):
+            done.tokens[row], done.logprobs[row] = token, logprob
+        return done
 
     def _choose(self, logits: torch.Tensor, states: Seq[SamplingState]) -> Sampled:
         params = [state.params for state in states]

@@ -1,0 +1,124 @@
+/* The largest of each row of logits. Included twice by kernels.c, as ops.h is. */
+
+#define CHUNK 512 /* logits of which the largest of each lane are kept: few are read again */
+
+/* The largest of each lane of each chunk of a row, and of the row. Returns 0 where the row holds a
+ * NaN. peaks: [chunks], aligned; a lane has every BLOCK-th logit. */
+static inline int NAME(peaks_of)(const REAL *l, int64_t width, vec *peaks, float *largest) {
+  typedef int32_t ints __attribute__((vector_size(64)));
+  ints nans = {0};
+  vec all = (vec){0} - INFINITY;
+  for (int64_t begin = 0; begin < width; begin += CHUNK) {
+    const int64_t end = begin + CHUNK < width ? begin + CHUNK : width;
+    vec most[4]; /* chains enough to hide a comparison's latency */
+    for (int c = 0; c < 4; c++) most[c] = (vec){0} - INFINITY;
+    int64_t i = begin;
+    for (; i + 4 * BLOCK <= end; i += 4 * BLOCK)
+      for (int c = 0; c < 4; c++) {
+        const vec v = NAME(load_vec)(l + i + c * BLOCK);
+        nans |= v != v;
+        most[c] = larger(v, most[c]);
+      }
+    for (; i < end; i += BLOCK) {
+      REAL rest[BLOCK];
+      for (int lane = 0; lane < BLOCK; lane++) rest[lane] = STORE(-INFINITY);
+      memcpy(rest, l + i, (size_t)(end - i < BLOCK ? end - i : BLOCK) * sizeof(REAL));
+      const vec v = NAME(load_vec)(rest);
+      nans |= v != v;
+      most[0] = larger(v, most[0]);
+    }
+    const vec peak = larger(larger(most[0], most[1]), larger(most[2], most[3]));
+    peaks[begin / CHUNK] = peak;
+    all = larger(peak, all);
+  }
+  int nan = 0;
+  *largest = -INFINITY;
+  for (int lane = 0; lane < BLOCK; lane++) {
+    nan |= nans[lane];
+    *largest = all[lane] > *largest ? all[lane] : *largest;
+  }
+  return !nan;
+}
+
+/* Whether a chunk holds `least` or more. */
+static inline int NAME(reaches)(const vec *peak, float least) {
+  typedef int32_t ints __attribute__((vector_size(64)));
+  typedef int64_t longs __attribute__((vector_size(64)));
+  const longs found = (longs)(ints)(*peak >= least);
+  return (found[0] | found[1] | found[2] | found[3] | found[4] | found[5] | found[6] | found[7]) != 0;
+}
+
+/* Where the largest of a row lies; the first of equals. */
+static inline int64_t NAME(first_of)(const REAL *l, const vec *peaks, float largest) {
+  int64_t i = 0;
+  while (!NAME(reaches)(peaks + i / CHUNK, largest)) i += CHUNK;
+  while (LOAD(l[i]) != largest) i++;
+  return i;
+}
+
+/* The index of the largest of each row, the first of equals; -1 where the row holds a NaN. */
+EXPORT void NAME(argmax)(const REAL *restrict logits, int64_t *restrict out, int64_t rows,
+                         int64_t width) {
+  const int64_t chunks = (width + CHUNK - 1) / CHUNK;
+#pragma omp parallel if (rows > 1)
+  {
+    vec *peaks = aligned_alloc(sizeof(vec), (size_t)chunks * sizeof(vec));
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+      const REAL *l = logits + row * width;
+      float largest;
+      out[row] = NAME(peaks_of)(l, width, peaks, &largest) ? NAME(first_of)(l, peaks, largest) : -1;
+    }
+    free(peaks);
+  }
+}
+
+/* The same of what each row's logits become by its shift: the first of equals; -1 where the row
+ * holds a NaN or its largest logit is infinite, -2 where no logit above -infinity is left.
+ *
+ * Only what may be the largest is shifted. Where a shift only lowers, a logit that is below the
+ * best found so far need not be looked at; what may be raised is looked at first. So a row costs
+ * about what it costs without a shift, however many of its tokens are penalised. */
+EXPORT void NAME(argmax_shifted)(const REAL *restrict logits, const shift *const *restrict shifts,
+                                 int64_t *restrict out, int64_t rows, int64_t width) {
+  const int64_t chunks = (width + CHUNK - 1) / CHUNK;
+#pragma omp parallel if (rows > 1)
+  {
+    vec *peaks = aligned_alloc(sizeof(vec), (size_t)chunks * sizeof(vec));
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+      const REAL *l = logits + row * width;
+      const shift *s = shifts[row];
+      float largest, best = -INFINITY;
+      int64_t found = -2;
+      out[row] = -1;
+      if (!NAME(peaks_of)(l, width, peaks, &largest)) continue;
+      if (largest == INFINITY || largest == -INFINITY) continue;
+#define LOOK(token)                                                                               \
+  do {                                                                                            \
+    const int64_t at = token;                                                                     \
+    const float value = shifted(s, at, LOAD(l[at]));                                              \
+    if (value > best || (value == best && at < found)) best = value, found = at;                  \
+  } while (0)
+      for (int64_t i = 0; i < s->biased; i++)
+        if (s->bias_ids[i] < width) LOOK(s->bias_ids[i]);
+      if (s->raises)
+        for (int64_t i = 0; i < s->length; i++)
+          if (s->ids[i] < width) LOOK(s->ids[i]);
+      LOOK(NAME(first_of)(l, peaks, largest)); /* what it becomes is hardly below the best */
+      for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        if (!NAME(reaches)(peaks + chunk, best)) continue;
+        const int64_t end = (chunk + 1) * CHUNK < width ? (chunk + 1) * CHUNK : width;
+        for (int lane = 0; lane < BLOCK; lane++)
+          if (peaks[chunk][lane] >= best)
+            for (int64_t i = chunk * CHUNK + lane; i < end; i += BLOCK)
+              if (LOAD(l[i]) >= best) LOOK(i);
+      }
+#undef LOOK
+      out[row] = found;
+    }
+    free(peaks);
+  }
+}
+
+#undef CHUNK
