@@ -1,57 +1,48 @@
 /* The largest of each row of logits. Included twice by kernels.c, as ops.h is. */
 
-#define CHUNK 512 /* logits of which the largest of each lane are kept: few are read again */
+#define CHUNK (32 * LANES) /* logits whose largest are kept, by lane: few are read again */
 
 /* The largest of each lane of each chunk of a row, and of the row. Returns 0 where the row holds a
- * NaN. peaks: [chunks], aligned; a lane has every BLOCK-th logit. */
-static inline int NAME(peaks_of)(const REAL *l, int64_t width, vec *peaks, float *largest) {
-  typedef int32_t ints __attribute__((vector_size(64)));
-  ints nans = {0};
-  vec all = (vec){0} - INFINITY;
+ * NaN. peaks: [chunks], aligned; a lane has every LANES-th logit. */
+static inline int NAME(peaks_of)(const REAL *l, int64_t width, lanes *peaks, float *largest) {
+  lane_bits nans = {0};
+  lanes all = (lanes){0} - INFINITY;
   for (int64_t begin = 0; begin < width; begin += CHUNK) {
     const int64_t end = begin + CHUNK < width ? begin + CHUNK : width;
-    vec most[4]; /* chains enough to hide a comparison's latency */
-    for (int c = 0; c < 4; c++) most[c] = (vec){0} - INFINITY;
+    lanes most[4]; /* chains enough to hide a comparison's latency */
+    for (int c = 0; c < 4; c++) most[c] = (lanes){0} - INFINITY;
     int64_t i = begin;
-    for (; i + 4 * BLOCK <= end; i += 4 * BLOCK)
+    for (; i + 4 * LANES <= end; i += 4 * LANES)
       for (int c = 0; c < 4; c++) {
-        const vec v = NAME(load_vec)(l + i + c * BLOCK);
+        const lanes v = NAME(load_lanes)(l + i + c * LANES);
         nans |= v != v;
-        most[c] = larger(v, most[c]);
+        most[c] = larger_lanes(v, most[c]);
       }
-    for (; i < end; i += BLOCK) {
-      REAL rest[BLOCK];
-      for (int lane = 0; lane < BLOCK; lane++) rest[lane] = STORE(-INFINITY);
-      memcpy(rest, l + i, (size_t)(end - i < BLOCK ? end - i : BLOCK) * sizeof(REAL));
-      const vec v = NAME(load_vec)(rest);
+    for (; i < end; i += LANES) {
+      REAL rest[LANES];
+      for (int lane = 0; lane < LANES; lane++) rest[lane] = STORE(-INFINITY);
+      memcpy(rest, l + i, (size_t)(end - i < LANES ? end - i : LANES) * sizeof(REAL));
+      const lanes v = NAME(load_lanes)(rest);
       nans |= v != v;
-      most[0] = larger(v, most[0]);
+      most[0] = larger_lanes(v, most[0]);
     }
-    const vec peak = larger(larger(most[0], most[1]), larger(most[2], most[3]));
+    const lanes peak = larger_lanes(larger_lanes(most[0], most[1]), larger_lanes(most[2], most[3]));
     peaks[begin / CHUNK] = peak;
-    all = larger(peak, all);
+    all = larger_lanes(peak, all);
   }
   int nan = 0;
   *largest = -INFINITY;
-  for (int lane = 0; lane < BLOCK; lane++) {
+  for (int lane = 0; lane < LANES; lane++) {
     nan |= nans[lane];
     *largest = all[lane] > *largest ? all[lane] : *largest;
   }
   return !nan;
 }
 
-/* Whether a chunk holds `least` or more. */
-static inline int NAME(reaches)(const vec *peak, float least) {
-  typedef int32_t ints __attribute__((vector_size(64)));
-  typedef int64_t longs __attribute__((vector_size(64)));
-  const longs found = (longs)(ints)(*peak >= least);
-  return (found[0] | found[1] | found[2] | found[3] | found[4] | found[5] | found[6] | found[7]) != 0;
-}
-
 /* Where the largest of a row lies; the first of equals. */
-static inline int64_t NAME(first_of)(const REAL *l, const vec *peaks, float largest) {
+static inline int64_t NAME(first_of)(const REAL *l, const lanes *peaks, float largest) {
   int64_t i = 0;
-  while (!NAME(reaches)(peaks + i / CHUNK, largest)) i += CHUNK;
+  while (!reaches(peaks[i / CHUNK], largest)) i += CHUNK;
   while (LOAD(l[i]) != largest) i++;
   return i;
 }
@@ -62,7 +53,7 @@ EXPORT void NAME(argmax)(const REAL *restrict logits, int64_t *restrict out, int
   const int64_t chunks = (width + CHUNK - 1) / CHUNK;
 #pragma omp parallel if (rows > 1)
   {
-    vec *peaks = aligned_alloc(sizeof(vec), (size_t)chunks * sizeof(vec));
+    lanes *peaks = aligned_alloc(sizeof(lanes), (size_t)chunks * sizeof(lanes));
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
       const REAL *l = logits + row * width;
@@ -84,7 +75,7 @@ EXPORT void NAME(argmax_shifted)(const REAL *restrict logits, const shift *const
   const int64_t chunks = (width + CHUNK - 1) / CHUNK;
 #pragma omp parallel if (rows > 1)
   {
-    vec *peaks = aligned_alloc(sizeof(vec), (size_t)chunks * sizeof(vec));
+    lanes *peaks = aligned_alloc(sizeof(lanes), (size_t)chunks * sizeof(lanes));
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
       const REAL *l = logits + row * width;
@@ -107,11 +98,11 @@ EXPORT void NAME(argmax_shifted)(const REAL *restrict logits, const shift *const
           if (s->ids[i] < width) LOOK(s->ids[i]);
       LOOK(NAME(first_of)(l, peaks, largest)); /* what it becomes is hardly below the best */
       for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        if (!NAME(reaches)(peaks + chunk, best)) continue;
+        if (!reaches(peaks[chunk], best)) continue;
         const int64_t end = (chunk + 1) * CHUNK < width ? (chunk + 1) * CHUNK : width;
-        for (int lane = 0; lane < BLOCK; lane++)
+        for (int lane = 0; lane < LANES; lane++)
           if (peaks[chunk][lane] >= best)
-            for (int64_t i = chunk * CHUNK + lane; i < end; i += BLOCK)
+            for (int64_t i = chunk * CHUNK + lane; i < end; i += LANES)
               if (LOAD(l[i]) >= best) LOOK(i);
       }
 #undef LOOK

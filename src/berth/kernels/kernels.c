@@ -26,6 +26,14 @@
 #define MOST_SUMS 8
 #define MOST_QUERIES 4
 #endif
+/* Floats of one register: where a loop has nothing to share between more, gcc takes vec apart. */
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
 
 typedef uint16_t bf16;
 
@@ -45,6 +53,8 @@ static inline bf16 bf16_from_float(float x) {
 
 /* 16 floats: one register with AVX-512, two or four elsewhere. Unaligned loads. */
 typedef float vec __attribute__((vector_size(64)));
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t lane_bits __attribute__((vector_size(4 * LANES)));
 
 static inline vec load_vec_bf16(const bf16 *from) {
   typedef uint16_t halves __attribute__((vector_size(32)));
@@ -68,6 +78,34 @@ static inline void store_vec_bf16(bf16 *to, vec x) {
   words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   halves out = __builtin_convertvector((rounded & ~nan) | (0x7fc0 & nan), halves);
   memcpy(to, &out, sizeof out);
+}
+
+static inline lanes load_lanes_bf16(const bf16 *from) {
+  typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+  typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+  halves x;
+  memcpy(&x, from, sizeof x);
+  return (lanes)(__builtin_convertvector(x, words) << 16);
+}
+
+static inline lanes load_lanes_f32(const float *from) {
+  lanes x;
+  memcpy(&x, from, sizeof x);
+  return x;
+}
+
+static inline lanes larger_lanes(lanes a, lanes b) {
+  lane_bits left = a > b;
+  return (lanes)(((lane_bits)a & left) | ((lane_bits)b & ~left));
+}
+
+/* Whether any lane holds `least` or more. */
+static inline int reaches(lanes x, float least) {
+  typedef int64_t longs __attribute__((vector_size(4 * LANES)));
+  const longs found = (longs)(x >= least);
+  int64_t any = 0;
+  for (int i = 0; i < LANES / 2; i++) any |= found[i];
+  return any != 0;
 }
 
 static inline void store_vec_f32(float *to, vec x) { memcpy(to, &x, sizeof x); }
