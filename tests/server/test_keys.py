@@ -452,6 +452,24 @@ def test_an_outage_of_the_database_is_no_outage_of_the_server_for_five_minutes(
     assert OUTAGE_SECONDS == 300.0, "as docs/keys.md says"
 
 
+def test_an_outage_never_shuts_the_owner_out_and_never_opens_a_server(
+    service: FakeService, source: MemorySource, clock: Clock
+) -> None:
+    with AppClient(service, keys=keys_of(source, clock, "sesame")) as client:
+        source.broken = True
+        clock.now += OUTAGE_SECONDS + 1
+        assert client.get("/v1/models", bearer("sesame")).status == 200
+        assert client.get("/v1/models", bearer("wrong")).status == 503
+    source.broken = False
+    with AppClient(service, keys=keys_of(source, clock)) as client:
+        assert client.get("/v1/models").status == 200, "there are no keys"
+        source.broken = True
+        clock.now += OUTAGE_SECONDS
+        assert client.get("/v1/models").status == 200
+        clock.now += 1
+        assert client.get("/v1/models").status == 503, "there may be some by now"
+
+
 def test_a_fault_of_ours_in_reading_is_logged_and_opens_nothing(
     client: AppClient, source: MemorySource, clock: Clock, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -116,19 +116,19 @@ class Authentication:
             # OPTIONS says what a route takes, as the open documentation does
             scope["method"] in _SAFE_METHODS and scope["path"] in OPEN_PATHS
         )
-        if not open_to_all:
-            if keys.stale():
-                await keys.refresh()
-            else:
-                keys.check_age()
+        if not open_to_all and keys.stale():
+            await keys.refresh()
         if self._named or (self._on_loopback and not keys.asked):
             self._check_host(host)
         account = None
         if keys.asked:
             if not open_to_all:
                 account = self._check_key(scope)
-        elif scope["method"] not in _SAFE_METHODS and b"origin" in headers:
-            self._check_origin(headers[b"origin"].decode("latin-1"), host, scope)
+        else:
+            if not open_to_all:
+                keys.check_age()  # there may be a first key by now
+            if scope["method"] not in _SAFE_METHODS and b"origin" in headers:
+                self._check_origin(headers[b"origin"].decode("latin-1"), host, scope)
         limiter = None if account is None else account.limiter
         if limiter is None:
             await self._app(scope, receive, send)
@@ -145,7 +145,8 @@ class Authentication:
     def _check_key(self, scope: Scope) -> Account | None:
         """The account of the request's key; None of a key of the owner's own.
 
-        Raises Unauthorized; Forbidden if the key lacks the role.
+        Raises Unauthorized; Forbidden if the key lacks the role; Unavailable if the database
+        could not be read for too long.
         """
         keys = self._keys
         offered = [_bare(value) for name, value in scope["headers"] if name in _KEY_HEADERS]
@@ -156,6 +157,7 @@ class Authentication:
         if any(matches):
             note_caller(scope, OWNER)
             return None
+        keys.check_age()
         reason = "unknown"
         for one in offered:
             verdict = keys.find(one)

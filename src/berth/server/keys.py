@@ -105,7 +105,7 @@ class Keys:
     async def refresh(self) -> None:
         """Read the database again, together with whatever other request waits for that.
 
-        Raises Unavailable if it could not be read for OUTAGE_SECONDS.
+        Where it cannot be read, what is in memory stays; `check_age` says for how long.
         """
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
@@ -116,10 +116,9 @@ class Keys:
         now = self.clock()
         if now >= self._next:  # it takes long: the others need not wait as well
             self._next = now + REFRESH_SECONDS
-        self.check_age()
 
     def check_age(self) -> None:
-        """Raises Unavailable if what is in memory is too old to go by."""
+        """Raises Unavailable if what is in memory of the database is too old to go by."""
         if self._source is not None and self.clock() - self._read_at > OUTAGE_SECONDS:
             raise Unavailable("The server's keys cannot be read at the moment.", retry_after=5)
 
