@@ -25,7 +25,7 @@ def _at(obj: object, path: tuple[str, ...]) -> object:
 
 
 def mapping(obj: object, *path: str) -> Json:
-    """The object at this path; empty where there is none."""
+    """The object at this path; empty if there is none."""
     found = _at(obj, path)
     return found if isinstance(found, Mapping) else _EMPTY
 
@@ -39,13 +39,13 @@ def items(obj: object, *path: str) -> tuple[Json, ...]:
 
 
 def text(obj: object, *path: str) -> str:
-    """The string at this path; "" where there is none."""
+    """The string at this path; "" if there is none."""
     found = _at(obj, path)
     return found if isinstance(found, str) else ""
 
 
 def whole(obj: object, *path: str) -> int | None:
-    """The integer at this path; None where there is none."""
+    """The integer at this path; None if there is none."""
     found = _at(obj, path)
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
@@ -65,7 +65,7 @@ def words(obj: object, *path: str) -> dict[str, str]:
 
 
 def moment(obj: object, *path: str) -> datetime | None:
-    """The time at this path, as the API writes it (RFC 3339); None where there is none."""
+    """The time at this path, as the API writes it (RFC 3339); None if there is none."""
     found = _MOMENT.fullmatch(text(obj, *path))
     if found is None:
         return None
@@ -104,7 +104,7 @@ def owned_by(obj: object, uid: str) -> bool:
 
 
 def condition(obj: object, kind: str) -> Json:
-    """The entry of status.conditions of this type; empty where there is none."""
+    """The entry of status.conditions of this type; empty if there is none."""
     for entry in items(obj, "status", "conditions"):
         if text(entry, "type") == kind:
             return entry

@@ -72,7 +72,7 @@ def is_ready(node: Json) -> bool:
 
 
 def unreadable(obj: Json) -> str:
-    """What a node or pod says of GPUs or memory that is no quantity; "" where all can be read."""
+    """What a node or pod says of GPUs or memory that is no quantity; "" if all can be read."""
     containers = (*items(obj, "spec", "containers"), *items(obj, "spec", "initContainers"))
     said = [mapping(obj, "status", "allocatable")]
     said += [mapping(one, "resources", kind) for one in containers for kind in _GIVEN]

@@ -1,4 +1,4 @@
-"""What one step computes, as tensors: the positions, where they lie, who looks back how far."""
+"""What one step computes, as tensors: positions, their places in the cache, how far each sees."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ class LayerCache:
 def _untouched(size: int, dtype: torch.dtype) -> torch.Tensor:
     """`size` bytes of zeros that take no memory until they are written, as one flat tensor.
 
-    Fresh pages of the kernel's, for torch.zeros writes them all, and torch.empty may give what
-    somebody else has left. In pages of 2 MiB where the kernel gives those to who asks: attention is
+    Fresh pages of the kernel's, for torch.zeros writes them all, and torch.empty may give
+    used memory. In pages of 2 MiB, if the kernel gives those on request: attention is
     5 to 10 % faster than through pages of 4 KiB. All layers are in one mapping, so that rounding up
     to whole pages costs once and not for each of them.
     """

@@ -46,7 +46,7 @@ def _cpu() -> str:
 
 
 def cpu_flags() -> frozenset[str]:
-    """What this CPU can do, by the names of /proc/cpuinfo; empty where that does not say."""
+    """What this CPU can do, by the names of /proc/cpuinfo; empty if that does not say."""
     name, _, flags = _cpu().partition(":")
     return frozenset(flags.split()) if name.strip() == "flags" else frozenset()
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, built at first use; None where that is impossible or not wanted.
+    """The compiled kernels, built at first use; None if that is impossible or not wanted.
 
     torch must be imported before: its OpenMP runtime is then the one the kernels run on, and both
     share one pool of threads.

@@ -1,7 +1,7 @@
 """x @ weight.T + bias with a floating-point weight: torch's, oneDNN's, and ours for few rows.
 
 On CPU the product is oneDNN's, on a weight that is packed once into its own layout (0.8 of the
-memory's bandwidth where a plain product reaches 0.6), or linear.c's, on the same packed weight, if
+memory's bandwidth, and a plain product 0.6), or linear.c's, on the same packed weight, if
 there are few rows and AMX (0.95). models/linear.py chooses, once, when a weight is filled.
 """
 
@@ -28,7 +28,7 @@ class Linear(ABC):
     @abstractmethod
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: [rows, in]. Returns [rows, out], in x's dtype. A row gives the same bits whatever is
-        beside it, except where a subclass says otherwise.
+        beside it, unless a subclass says otherwise.
         """
 
 
@@ -115,7 +115,7 @@ def padded_rows(rows: int) -> int:
 
 @functools.cache
 def _functions() -> tuple[Any, Any] | None:
-    """(linear, linear_layout) of the compiled library; None where this CPU has no AMX."""
+    """(linear, linear_layout) of the compiled library; None if this CPU has no AMX."""
     lib = library()
     if lib is None or not hasattr(lib, "linear_ready") or not lib.linear_ready():
         return None
@@ -142,7 +142,7 @@ class FewRows:
 
     @classmethod
     def of(cls, weight: torch.Tensor, packed: torch.Tensor) -> FewRows | None:
-        """For `packed`, oneDNN's own tensor made of `weight` [n, k]. None where this CPU, the shape
+        """For `packed`, oneDNN's own tensor made of `weight` [n, k]. None if this CPU, the shape
         or the layout that oneDNN chose is not one that linear.c knows.
         """
         functions = _functions()

@@ -1,4 +1,4 @@
-"""The operations of a layer that are no matrix product, in C; and which of the two runs where.
+"""The operations of a layer that are no matrix product, in C; and the choice between C and torch.
 
 `NativeOps` replaces the methods of `TorchOps` by the kernels of kernels.c if rows are bfloat16 or
 float32 on CPU. `make_ops` chooses.

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from berth.kernels.batch import BLOCK, LayerCache, Prefill, StepBatch
 
-# What the scores of a piece of a prompt may take in torch, where it builds them in full.
+# What the scores of a piece of a prompt may take in torch, if it builds them in full.
 SCORE_BYTES = 256 * 2**20
 
 
@@ -57,14 +57,14 @@ class TorchOps:
     def add_rmsnorm(
         self, x: torch.Tensor, residual: torch.Tensor | None, weight: torch.Tensor, eps: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns (normalised sum, sum); the sum is written over `residual` where given."""
+        """Returns (normalised sum, sum); the sum is written over `residual` if given."""
         residual = x.clone() if residual is None else residual.add_(x)
         return F.rms_norm(residual.float(), (x.shape[-1],), eps=eps).to(x.dtype) * weight, residual
 
     def add_layernorm(
         self, x: torch.Tensor, residual: torch.Tensor | None, norm: LayerNorm
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns (normalised sum, sum); the sum is written over `residual` where given."""
+        """Returns (normalised sum, sum); the sum is written over `residual` if given."""
         residual = x.clone() if residual is None else residual.add_(x)
         return self.layernorm(residual, norm), residual
 
@@ -91,7 +91,7 @@ class TorchOps:
         shape: AttentionShape,
         norm: HeadNorm | None,
     ) -> None:
-        """Normalise and rotate q and k of `qkv` in place, where there is a norm and where there are
+        """Normalise and rotate q and k of `qkv` in place, if there is a norm and if there are
         angles; put k and v into the cache."""
         d, h, kv = shape.head_dim, shape.heads, shape.kv_heads
         heads = qkv.view(-1, h + 2 * kv, d)
@@ -127,7 +127,7 @@ class TorchOps:
         return out
 
     def argmax(self, logits: torch.Tensor) -> torch.Tensor:
-        """Index of the largest of each row; -1 where a row holds a NaN."""
+        """Index of the largest of each row; -1 if a row holds a NaN."""
         bad = logits.isnan().any(dim=-1)
         return logits.argmax(dim=-1).masked_fill_(bad, -1)
 
@@ -251,7 +251,7 @@ def _with_bias_column(
 def rows_at_once(heads: int, kv_heads: int, reach: int) -> int:
     """Rows of a later chunk of a prompt that attend to `reach` tokens in one piece.
 
-    Where torch has no fused kernel it builds scores and their softmax in float32 for every head,
+    If torch has no fused kernel, it builds scores and their softmax in float32 for every head,
     and a mask for every row of a group: no more than SCORE_BYTES of them, one row at least.
     """
     per_row = reach * (8 * heads + 5 * (heads // kv_heads))

@@ -1,6 +1,6 @@
 """Kernels for machines that the compiler has not seen: one library for each kind of x86 CPU.
 
-An image is built on one machine and runs on others, where -march=native would end in SIGILL. So it
+An image is built on one machine and runs on others: there -march=native would end in SIGILL. So it
 holds a folder of libraries, BERTH_KERNELS names the folder, and each start takes the best one that
 the CPU can run. The levels are those of the x86-64 psABI, and one above them for CPUs with AMX
 (Intel from Sapphire Rapids on), which linear.c has code for.
@@ -53,7 +53,7 @@ def library_of(variant: Variant) -> str:
 
 
 def build_all(folder: Path) -> list[Path]:
-    """Compile every variant into `folder`; none where this is no x86-64.
+    """Compile every variant into `folder`; none if this is no x86-64.
 
     Raises:
         BuildError: no C compiler, or it refused.
@@ -64,7 +64,7 @@ def build_all(folder: Path) -> list[Path]:
 
 
 def best_in(folder: Path, flags: frozenset[str] | None = None) -> Path:
-    """The best library of `folder` that a CPU with these flags runs; this one where None.
+    """The best library of `folder` that a CPU with these flags runs; this CPU if None.
 
     Raises:
         BuildError: there is none.

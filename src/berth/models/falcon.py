@@ -41,7 +41,7 @@ class MLP(nn.Module):
 class Layer(nn.Module):
     """One transformer block. Takes and returns (x, residual); their sum is the hidden state.
 
-    `norms` has attention's norm, and the MLP's where it does not share that one.
+    `norms` has attention's norm, and the MLP's if it does not share that one.
     """
 
     def __init__(self, config: ModelConfig, group: Group, layer: int, ops: TorchOps) -> None:

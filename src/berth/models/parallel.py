@@ -53,8 +53,8 @@ class HeadShare:
 
 
 def share_heads(heads: int, kv_heads: int, group: Group) -> HeadShare:
-    """Divide heads among the ranks; where there are more ranks than kv heads, neighbours keep
-    copies of the same one. Raises ValueError where neither can be.
+    """Divide heads among the ranks; if there are more ranks than kv heads, neighbours keep
+    copies of the same one. Raises ValueError if neither can be.
     """
     mine = divide(heads, group.degree)
     if kv_heads < group.degree and group.degree % kv_heads == 0:
@@ -128,7 +128,7 @@ class RowLinear(RowParallelLinear):  # type: ignore[misc]
         self.out_features = out_features
         self.input_is_parallel = True
         self.input_size_per_partition = divide(in_features, degree)
-        self._divided = degree > 1  # where it is not, fairscale's autograd function only costs
+        self._divided = degree > 1  # if it is not, fairscale's autograd function only costs
         self._linear: Linear | None = None
         self._bias: torch.Tensor | None = None
 
@@ -200,7 +200,7 @@ class TokenEmbedding(VocabParallelEmbedding):  # type: ignore[misc]
 
 
 def divide(size: int, degree: int) -> int:
-    """size / degree. Raises ValueError where it is no whole number."""
+    """size / degree. Raises ValueError if that is not a whole number."""
     if size % degree:
         raise ValueError(f"{size} is not divisible by the tensor-parallel degree {degree}")
     return size // degree

@@ -1,4 +1,4 @@
-"""What attention is told about positions: angles to rotate by, or ALiBi's bias on the scores."""
+"""What attention gets about positions: angles to rotate by, or ALiBi's bias on the scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from berth.models.rope import rotary_tables
 
 @dataclass(frozen=True, slots=True)
 class PositionTables:
-    """Of every position that will be run. Either the first two or the last."""
+    """Of every position up to the longest sequence. Either the first two or the last."""
 
     cosine: torch.Tensor | None = None  # float32 [positions, head_dim / 2]
     sine: torch.Tensor | None = None
@@ -41,7 +41,7 @@ def position_tables(
 def alibi_slopes(heads: int) -> torch.Tensor:
     """The bias per token of each head: float32 [heads] (ALiBi, Press et al. 2022, section 3).
 
-    Powers of 2 ** (-8 / heads); where heads are no power of two, those of the power below and
+    Powers of 2 ** (-8 / heads); if heads are no power of two, those of the power below and
     then every second one of the power above.
     """
     below = 2 ** math.floor(math.log2(heads))

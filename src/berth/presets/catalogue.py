@@ -103,7 +103,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def numbers(self) -> ModelNumbers | None:
-        """What its size follows from; None where `unknown` says why not."""
+        """What its size follows from; None if `unknown` says why not."""
         return None if self.config is None else from_config_json(self.config)
 
 
@@ -157,7 +157,7 @@ def find_preset(name: str, folder: Path | None = None) -> Preset:
 
 
 def preset_of_hub(hub_id: str, folder: Path | None = None) -> Preset | None:
-    """The preset whose weights this hub repository holds; None where there is none."""
+    """The preset whose weights this hub repository holds; None if there is none."""
     wanted = hub_id.lower()  # the hub does not tell letter case apart either
     return next(
         (p for p in load_presets(folder).values() if p.hub and p.hub.lower() == wanted), None
@@ -211,7 +211,7 @@ def _sentence(message: str) -> str:
 
 
 def _contradiction(preset: Preset) -> str | None:
-    """What is wrong with the entry as a whole; None where it is consistent."""
+    """What is wrong with the entry as a whole; None if it is consistent."""
     if (preset.engine == "none") != (preset.reason is not None):
         return "reason belongs to engine none, and to no other"
     if (preset.config is None) != (preset.unknown is not None):

@@ -81,7 +81,7 @@ def note_absent(settings: HubSettings, source: Source, commit: str, listed: Sequ
 
 
 def local_copy(source: Source, settings: HubSettings | None = None) -> Path | None:
-    """Where the weights and configuration of `source` are complete on this machine; None where
+    """Where the weights and configuration of `source` are complete on this machine; None if
     they are not. Asks no network."""
     settings = settings or HubSettings()
     folder = settings.snapshot(source.hub, local_commit(source, settings))

@@ -112,7 +112,7 @@ def chosen(
 
 
 def folder_of(paths: Sequence[str], only: str | None) -> str:
-    """The folder of the repository that `only` names, with a slash; "" where it names none."""
+    """The folder of the repository that `only` names, with a slash; "" if it names none."""
     folder = f"{only.rstrip('/')}/" if only else ""
     return folder if folder and any(path.startswith(folder) for path in paths) else ""
 

@@ -37,7 +37,7 @@ _SOURCE = re.compile(r"(?P<hub>[\w.-]+/[\w.-]+)(:(?P<file>[^:@]+))?(@(?P<revisio
 
 
 def parse_source(text: str) -> Source | None:
-    """HUB_ID, HUB_ID:FILE, either with @REVISION; None where `text` is neither."""
+    """HUB_ID, HUB_ID:FILE, either with @REVISION; None if `text` is neither."""
     match = _SOURCE.fullmatch(text)
     if match is None or any(part in (".", "..") for part in match["hub"].split("/")):
         return None

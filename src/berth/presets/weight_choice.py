@@ -252,7 +252,7 @@ def _nothing(top: Sequence[str], paths: Sequence[str], read: Read | None) -> str
 
 
 def _adapter(top: Sequence[str], read: Read | None) -> str | None:
-    """ "an adapter (LORA) of BASE"; None where there is none."""
+    """ "an adapter (LORA) of BASE"; None if there is none."""
     if _ADAPTER not in top and not any(path.startswith("adapter_model.") for path in top):
         return None
     said: object = None

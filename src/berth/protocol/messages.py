@@ -26,7 +26,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     presence_penalty: float = 0.0  # over output, as in OpenAI
     frequency_penalty: float = 0.0  # over output, as in OpenAI
     logit_bias: dict[int, float] = {}
-    # Serving always sets the seed (a random one where the client gave none): the token at output
+    # Serving always sets the seed (a random one if the client gave none): the token at output
     # position i depends on (seed, i) alone, so a replay after an engine's death repeats it.
     seed: int = 0
     stop_token_ids: tuple[int, ...] = ()  # end-of-sequence ids included, by serving
@@ -59,7 +59,7 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     @property
     def asked_for(self) -> str:
-        """The first of these parameters that is not at its default; empty where all are."""
+        """The first of these parameters that is not at its default; empty if all are."""
         for name in self.__struct_fields__:
             if getattr(self, name) != getattr(_GENERATE_DEFAULTS, name):
                 return name
@@ -172,11 +172,11 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
-    """Sent by a thread of every rank twice a second, whatever its main thread does; left out where
+    """Sent by a thread of every rank twice a second, whatever its main thread does; left out if
     a StepReport has been sent since the last one, which says as much.
 
-    `work` counts what the main thread has done (layers and idle waits). It is how a supervisor
-    tells a rank that is busy from one that hangs; silence tells one that is stopped or dead.
+    `work` counts what the main thread has done (layers and idle waits). By it a supervisor
+    tells a busy rank from one that hangs; a silent rank is stopped or dead.
     """
 
     rank: int

@@ -179,7 +179,7 @@ class _EventStream(Response):
         return body
 
     def _deliver(self, batch: Batch) -> bool:
-        """Write it now, where the client reads; else `_write` waits for that."""
+        """Write it now if the client reads; otherwise `_write` waits for that."""
         chunks = self._chunks
         if chunks is None or not chunks.open:
             return False
@@ -200,9 +200,9 @@ class Pump:
     """The pieces of several generations as they come, as batches of all that is waiting.
 
     What comes while a slow client is being written to leaves in one batch. Nothing here is a task:
-    an engine's step adds to a list, and wakes the one who waits, or hands it to him at once.
+    an engine's step adds to a list, and wakes the waiting task, or hands the list to it at once.
 
-    `next` raises, after the pieces before it, what a generation raises; Unavailable where one
+    `next` raises, after the pieces before it, what a generation raises; Unavailable if one
     ends without an answer.
     """
 
@@ -235,7 +235,7 @@ class Pump:
             if going_on and (not batch or self._deliver(batch)):
                 return
             self._held = batch
-        if not waiter.done():  # it is where an error came with the batch
+        if not waiter.done():  # it is done if an error came with the batch
             waiter.set_result(None)
 
     async def next(self, deliver: Callable[[Batch], bool] | None = None) -> Batch:
@@ -282,7 +282,7 @@ class Pump:
     def close(self) -> None:
         """Cancel what still runs. Safe to call at any time, and more than once."""
         _cancel(self._generations)
-        self._generations = ()  # they know us by their listeners: a circle that nobody would break
+        self._generations = ()  # they refer to us by their listeners: a circle that must be broken
 
 
 def _complete(answer: Answer) -> Answer:

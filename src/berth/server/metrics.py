@@ -28,7 +28,7 @@ _HTTP = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 def package_version() -> str:
-    """Berth's version as installed; "unknown" where it runs from a bare source tree."""
+    """Berth's version as installed; "unknown" if it runs from a bare source tree."""
     try:
         return version("berth")
     except PackageNotFoundError:

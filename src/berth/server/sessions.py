@@ -51,7 +51,7 @@ class Turn:
     async def keep(self, exchange: Exchange) -> None:
         """Store what was asked and answered, once the answer is complete. Once a turn.
 
-        It is stored even where the request is cancelled meanwhile: the answer was given.
+        It is stored even if the request is cancelled meanwhile: the answer was given.
 
         Raises:
             Unavailable: the database cannot be written; or another server has added to the session

@@ -23,7 +23,7 @@ def check_generate(
 
     Raises:
         InvalidRequest: names the field and what would be right; with the code `needs_generate`
-            where the engine that serves the model computes no such thing.
+            if the engine that serves the model computes no such thing.
     """
     generate = options.generate
     if generate is None:

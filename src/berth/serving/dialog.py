@@ -1,8 +1,9 @@
 """A dialog in the order that a model's template takes it, merged as far as that changes nothing.
 
 Clients send two system messages, one in the middle, two questions in a row. Many templates refuse
-that. Neighbours of one role can be written as one message without loss; anything else would put
-words where their author did not, and is refused with the message that has no place.
+that. Neighbours of one role can be written as one message without loss; anything else would move
+words to a place that their author did not choose, and is refused with the message that has no
+place.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _BETWEEN = "\n\n"
 
 
 def render(template: ChatTemplate, messages: Sequence[Message], options: ChatOptions) -> Prompt:
-    """The dialog as the template writes it; where it refuses and `options.merge` allows it, with
+    """The dialog as the template writes it; if it refuses and `options.merge` allows it, with
     neighbours of one role merged.
 
     Raises:
@@ -76,7 +77,7 @@ def _takes(template: ChatTemplate, roles: Sequence[str]) -> bool:
 
 
 def _named(refusal: InvalidRequest, messages: Sequence[Message]) -> InvalidRequest:
-    """The template's own sentence, and the first message that stands where templates want none."""
+    """The template's own sentence, and the first message in a place that templates do not allow."""
     index = _out_of_place(messages)
     if refusal.field not in (None, "messages") or index is None:
         return refusal

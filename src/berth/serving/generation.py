@@ -26,8 +26,8 @@ SUSPECT_DEATHS = 2
 class ModelGeneration:
     """Implements `Generation`. Used from the event loop alone; one reader at a time.
 
-    A slow reader costs nobody anything: what it has not taken grows into one piece, and the whole
-    is no longer than max_tokens makes it.
+    A slow reader costs other requests nothing: what it has not taken becomes one piece, and the
+    whole is no longer than max_tokens makes it.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class ModelGeneration:
         return self._output.tokens + sum(other.tokens for other in self._others)
 
     def cancel(self) -> None:
-        """Give the request up at once; nothing happens where it has ended."""
+        """Give the request up at once; nothing happens if it has ended."""
         if not self.ended:
             self._output.end_early("cancelled")
             self._end()
@@ -197,5 +197,5 @@ class ModelGeneration:
 
 
 def _told(reason: EngineReason | None) -> FinishReason | None:
-    """The engine's reason as clients may be told; an error is raised where an answer ends in it."""
+    """The engine's reason as clients see it; an error is raised if an answer ends in it."""
     return "cancelled" if reason == "error" else reason

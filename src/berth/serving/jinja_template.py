@@ -77,7 +77,7 @@ def find_template(folder: Path) -> str | None:
 class JinjaTemplate:
     """A template with the functions that Hugging Face gives it.
 
-    Control tokens count only where the template itself writes them. In a message they stay text.
+    Control tokens count only if the template itself writes them. In a message they stay text.
     """
 
     name = "jinja"
@@ -103,7 +103,7 @@ class JinjaTemplate:
             self.variables = frozenset(known - RESERVED_VARIABLES - environment.globals.keys())
         except jinja2.TemplateError as error:
             raise TokenizerError(f"the chat template of {folder} is broken: {error}") from error
-        # A token of one character cannot be told from the character.
+        # A token of one character is not different from the character.
         specials = [text for text in tokenizer.special_tokens if len(text) > 1]
         specials.sort(key=len, reverse=True)
         self._specials = re.compile(
@@ -175,7 +175,7 @@ def _cut_after(text: str, last: str) -> str:
     """The prompt up to the end of its last message, which the model goes on with.
 
     A template may strip the message, so its words are looked for without the space around them.
-    Raises InvalidRequest where the template has changed them.
+    Raises InvalidRequest if the template has changed them.
     """
     words = last.strip()
     at = text.rfind(words) if words else -1

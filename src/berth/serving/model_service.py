@@ -276,7 +276,7 @@ class ModelService:
             try:
                 generation.receive(delta)
             except Exception as error:
-                # One answer that cannot be put together must not take the engine with it.
+                # One answer that cannot be put together must not end the engine.
                 log.error("request %s: %s in its output", generation.request_id, type(error))
                 generation.fail(EngineFailed("The answer could not be put together."))
             self._replay.cleared(generation)

@@ -27,7 +27,7 @@ _THREADS = ThreadPoolExecutor(2, thread_name_prefix="berth-offload")
 
 
 async def run(large: bool, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """`work`, in a thread where it is `large`."""
+    """`work`, in a thread if it is `large`."""
     if not large:
         return work(*args, **kwargs)
     loop = asyncio.get_running_loop()
@@ -35,14 +35,14 @@ async def run(large: bool, work: Callable[P, T], /, *args: P.args, **kwargs: P.k
 
 
 async def encode(service: Service, text: str) -> Prompt:
-    """`service.encode`, in a thread where the text is large."""
+    """`service.encode`, in a thread if the text is large."""
     return await run(len(text) > LARGE_CHARACTERS, service.encode, text)
 
 
 async def encode_all(
     service: Service, prompts: Sequence[str] | Sequence[str | list[int]]
 ) -> list[Prompt]:
-    """Every prompt, encoded unless it is token ids; in a thread where together they are large."""
+    """Every prompt, encoded unless it is token ids; in a thread if together they are large."""
     size = sum(len(prompt) for prompt in prompts if isinstance(prompt, str))
 
     def work() -> list[Prompt]:
@@ -54,7 +54,7 @@ async def encode_all(
 async def render_chat(
     service: Service, messages: Sequence[Message], options: ChatOptions = PLAINLY
 ) -> Prompt:
-    """`service.render_chat`, in a thread where the dialog is large."""
+    """`service.render_chat`, in a thread if the dialog is large."""
     size = sum(len(message.content) for message in messages)
     large = size + _MESSAGE_CHARACTERS * len(messages) > LARGE_CHARACTERS
     return await run(large, service.render_chat, messages, options)

@@ -27,7 +27,7 @@ class Span:
 class Prompt:
     """Token ids, the strings that end an answer to them, and the spans that are no text.
 
-    Raises ValueError where spans overlap, are out of order, or lie outside the ids.
+    Raises ValueError if spans overlap, are out of order, or lie outside the ids.
     """
 
     ids: list[int]  # never changed
@@ -65,7 +65,7 @@ class Prompt:
     def last(self, keep: int) -> Prompt:
         """The last `keep` tokens, at least 1, with the spans among them.
 
-        Raises ValueError where the cut would go through a span.
+        Raises ValueError if the cut would go through a span.
         """
         cut = len(self.ids) - keep
         if cut <= 0:

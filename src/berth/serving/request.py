@@ -10,7 +10,7 @@ import msgspec
 
 from berth.protocol.messages import GenerateParams, TokenLogprob
 
-# Why an answer ended, as clients may be told; the engine's own reasons are the protocol's. What an
+# Why an answer ended, as clients see it; the engine's own reasons are the protocol's. What an
 # engine calls "error" is raised and ends no answer; "cancelled" answers are given up.
 FinishReason = Literal["stop", "length", "cancelled"]
 

@@ -1,6 +1,6 @@
 """One model, served: what a dialect may ask for. model_service.py implements it.
 
-Where a text may be large, call `encode` and `render_chat` through offload.py, which uses a thread.
+If a text may be large, call `encode` and `render_chat` through offload.py, which uses a thread.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Generation(Protocol):
     cached_tokens: int  # known once the first piece arrived
 
     def take(self) -> Piece | None:
-        """What has come since the last call, as one piece; None where nothing has.
+        """What has come since the last call, as one piece; None if nothing has.
 
         The last piece has a finish_reason. Raises, once all text is taken, what the request failed
         of: EngineFailed, TimedOut or Unavailable.
@@ -45,17 +45,17 @@ class Generation(Protocol):
         """Call `listener` whenever `take` has something to say: from now on, and for what is there.
 
         It is called on the event loop, at most once for each step of the engine, and from `take`
-        where an error follows the text; also where there is nothing yet (half a character). There
+        if an error follows the text; also if there is nothing yet (half a character). There
         is one listener.
         """
         ...
 
     async def answer(self) -> Answer:
-        """All of it, when it is complete; cancels the request where the waiting is cancelled."""
+        """All of it, when it is complete; cancels the request if the waiting is cancelled."""
         ...
 
     def cancel(self) -> None:
-        """Give the request up; nothing happens where it has ended."""
+        """Give the request up; nothing happens if it has ended."""
         ...
 
 
@@ -100,7 +100,7 @@ class Service(Protocol):
         ...
 
     def check_open(self) -> None:
-        """Raises Unavailable while no engine is there, nor one to come, or none is admitted."""
+        """Raises Unavailable while there is no engine and none starts, or none is admitted."""
         ...
 
     def submit(self, prompt: Prompt, options: Options, *, request_id: str) -> Generation:

@@ -27,7 +27,7 @@ _SLACK_BYTES = 1024
 def check_text(
     text: str, field: str, *, max_model_len: int | None = None, max_token_bytes: int = 1
 ) -> None:
-    """Refuse a text that cannot be encoded, or so long that encoding it would be for nothing.
+    """Refuse a text that cannot be encoded, or is too long for the context in any encoding.
 
     Args:
         max_model_len: tokens of the context; None: no text is too long.
@@ -102,7 +102,7 @@ def sampling_params(
     eos_ids: Sequence[int],
     bad_words: Sequence[Sequence[int]] = (),
 ) -> SamplingParams:
-    """Check every option and translate: defaults filled in, a seed drawn where none was given.
+    """Check every option and translate: defaults filled in, a seed drawn if none was given.
 
     Args:
         prompt_tokens: length of the prompt, which with max_tokens has to fit in max_model_len.
@@ -210,7 +210,7 @@ def _check_int(field: str, value: int, low: int, high: int | None = None) -> Non
 
 
 def _shown(value: object) -> str:
-    """A number as it is, unless it would take long to write; of anything else, the kind."""
+    """A number unchanged, unless it would take long to write; of anything else, the kind."""
     if type(value) is float or (type(value) is int and value.bit_length() < 128):
         return str(value)
     return "a huge number" if type(value) is int else type(value).__name__

@@ -1,7 +1,7 @@
-"""What the server is told of each request, in every engine: its tokens, and once what came before.
+"""What the server receives of each request, in every engine: its tokens, and once what came before.
 
 answers = Answers()
-delta = answers.enter(message, add)     # the request's end where it does not run; else None
+delta = answers.enter(message, add)     # the request's end if it does not run; else None
 answers.began(request_id)               # its first step begins
 answers.score(sequence, logits, first)  # rows of the prompt
 answers.delta(sequence, tokens, reason, logprobs)
@@ -37,10 +37,10 @@ class Answers:
 
         Args:
             add: returns why the sequence has ended already (the emitted tokens of a replay end
-                it), None where it is queued. Raises Unschedulable where it can never run, with a
-                message for the client; another ValueError where the fault is not the client's.
+                it), None if it is queued. Raises Unschedulable if it can never run, with a
+                message for the client; another ValueError if the fault is not the client's.
 
-        Returns: the request's end, None where it is queued.
+        Returns: the request's end, None if it is queued.
         """
         request_id = message.request_id
         sequence = Sequence(
@@ -57,7 +57,7 @@ class Answers:
         return None
 
     def began(self, request_id: int) -> None:
-        """Its first step begins; told again after a preemption it changes nothing."""
+        """Its first step begins; a second call after a preemption changes nothing."""
         arrived = self._arrived.pop(request_id, None)
         if arrived is not None:
             self._waited[request_id] = time.perf_counter() - arrived

@@ -21,8 +21,8 @@ from berth.kernels.native_ops import NativeOps
 from berth.kernels.ops import TorchOps
 from berth.protocol.messages import Delta, SamplingParams, TokenLogprob
 
-# Sorting a vocabulary costs far more than finding its first hundreds, where nearly all of the
-# probability is; only rows for which that many do not reach top_p are sorted whole.
+# Sorting a vocabulary costs far more than finding its first hundreds, which have nearly all of the
+# probability; only rows for which that many do not reach top_p are sorted whole.
 CANDIDATES = 256
 
 # In place of a token. No token is negative. The kernel has the same two (kernels/choose.h).
@@ -44,7 +44,7 @@ def failed(request_id: int, token: int, params: SamplingParams) -> Delta:
 
 @dataclass(slots=True)
 class Sampled:
-    """One token per sequence (BAD_LOGITS or NO_TOKEN where there is none), and logprobs where
+    """One token per sequence (BAD_LOGITS or NO_TOKEN if there is none), and logprobs if
     asked for.
     """
 
@@ -62,8 +62,8 @@ class Sampler:
     def sample(self, logits: torch.Tensor, states: Seq[SamplingState]) -> Sampled:
         """Choose the next token of each, and take it into the state.
 
-        Raises nothing on NaN or infinite logits: those rows get BAD_LOGITS. Where all tokens are
-        kept out the row gets NO_TOKEN. Neither changes the state.
+        Raises nothing on NaN or infinite logits: those rows get BAD_LOGITS. If all tokens are
+        kept out, the row gets NO_TOKEN. Neither changes the state.
         """
         if all(state.plain_greedy for state in states):
             done = Sampled(self._largest(logits), [None] * len(states))
@@ -219,8 +219,8 @@ def _penalise(
 ) -> None:
     """Penalties of these rows.
 
-    A repeated token's logit is divided by the repetition penalty where it is positive, multiplied
-    by it where not: of a penalty above 1 that is the smaller of the two (`pick`), below 1 the
+    A repeated token's logit is divided by the repetition penalty if it is positive, multiplied
+    by it if not: of a penalty above 1 that is the smaller of the two (`pick`), below 1 the
     larger.
     """
     entries = []

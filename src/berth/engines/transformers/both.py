@@ -40,7 +40,7 @@ class Both:
         return self._core.has_work or self._generates.has_work
 
     def submit(self, message: Submit) -> StepReport | None:
-        """Queue a request. Returns the report of its end where it can or need not run."""
+        """Queue a request. Returns the report of its end if it can or need not run."""
         alone = message.generate is not None or not self._steps
         queue_of_its_kind = self._generates if alone else self._core
         return queue_of_its_kind.submit(self._within_vocab(message))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from berth.fit.budget import SHARE, CannotFit
 from berth.fit.units import human
 
-# Left to what a pass computes and gives back, where there is so much; else half of what is left.
+# Left to what a pass computes and gives back, if there is so much; else half of what is left.
 _PASSING_BYTES = 256 * 1024 * 1024
 
 

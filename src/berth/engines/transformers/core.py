@@ -2,7 +2,7 @@
 
 Each step computes one token of every running sequence, and as much of waiting prompts as the
 budget leaves. Sampling is the native engine's own, so that seeds, penalties, logprobs and stop
-tokens mean the same here. Memory is counted in tokens, padding included; where it runs out, the
+tokens mean the same here. Memory is counted in tokens, padding included; when it runs out, the
 youngest sequence gives its own back and is computed again later.
 """
 
@@ -46,7 +46,7 @@ class Core:
         self.max_num_seqs = max_num_seqs
         self.max_batch_tokens = max_batch_tokens
         self.max_model_len = max_model_len
-        self.reserved = 0  # tokens of the capacity that somebody else uses (generate)
+        self.reserved = 0  # tokens of the capacity that generate uses
         self.sampler = Sampler(TorchOps())
         self._batches = batches
         self._chunks = chunks
@@ -87,7 +87,7 @@ class Core:
         )
 
     def submit(self, message: Submit) -> StepReport | None:
-        """Queue a request. Returns the report of its end where it can or need not run."""
+        """Queue a request. Returns the report of its end if it can or need not run."""
         delta = self._answers.enter(message, self._add)
         return None if delta is None else self.report([delta])
 
@@ -125,7 +125,7 @@ class Core:
 
     @torch.inference_mode()
     def step(self) -> StepReport | None:
-        """Compute one step. None where it emitted nothing (a chunk of a prompt)."""
+        """Compute one step. None if it emitted nothing (a chunk of a prompt)."""
         began = time.perf_counter()
         self.pulse.busy = True
         self._make_room()
@@ -163,7 +163,7 @@ class Core:
         return logits[:, -1]
 
     def _fill(self, lane: Lane, budget: int) -> tuple[int, torch.Tensor | None]:
-        """Compute more of a prompt: how many tokens, and logits [1, vocab] where it is whole."""
+        """Compute more of a prompt: how many tokens, and logits [1, vocab] if it is whole."""
         (sequence,) = lane.sequences
         start, end = sequence.num_computed, len(sequence.tokens)
         if self._chunks:
@@ -202,7 +202,7 @@ class Core:
         if not self._waiting or running >= self.max_num_seqs:
             return False
         sequence = next(iter(self._waiting.values()))
-        # One token more for each, so that the next step preempts nobody. Alone it fits, by
+        # One token more for each, so that the next step preempts none. Alone it fits, by
         # limit_length.
         needed = self._cost(sequence) + running + 1
         if needed > self._room and (running or self.reserved):

@@ -1,7 +1,7 @@
 """Requests that need `generate`: beams, n-gram bans, forced tokens, and models without a cache.
 
-They run one at a time, in order of arrival. After each token of one, everybody else's batch gets a
-step of its own: a stopping criterion is where `generate` lets us in. With one beam the token is
+They run one at a time, in order of arrival. After each token of one, the batch of all others gets a
+step of its own, from a stopping criterion that `generate` calls. With one beam the token is
 chosen by the native engine's sampler, behind generate's own logits processors, so seeds, stop
 tokens, logprobs and replays are as everywhere, and tokens leave as they come. The sequences of a
 beam search are known at its end.
@@ -66,7 +66,7 @@ class Generates:
         return self._running is None and bool(self._waiting)
 
     def submit(self, message: Submit) -> StepReport | None:
-        """Queue a request. Returns the report of its end where it can or need not run."""
+        """Queue a request. Returns the report of its end if it can or need not run."""
         sequence = Sequence(message.request_id, message.prompt, message.params, message.emitted)
         problem = self._problem(message)
         if problem is not None:
@@ -177,7 +177,7 @@ class Generates:
                 num_beam_groups=generate.num_beam_groups,
                 diversity_penalty=generate.diversity_penalty,
             )
-        torch.manual_seed(params.seed)  # nobody else draws from torch's generator
+        torch.manual_seed(params.seed)  # nothing else draws from torch's generator
         rows = self._generate(message, config, [], **extra)
         deltas = [
             _whole(message, rows[index].tolist(), index) for index in range(len(rows) - 1, -1, -1)
@@ -239,7 +239,7 @@ class _Chooser(transformers.LogitsProcessor):
     def __init__(self, sampler: Sampler, sequence: Sequence, tell: Callable[[Delta], None]) -> None:
         self._sampler = sampler
         self._sequence = sequence
-        # By an engine that died: generate computes them again, and nobody is told of them.
+        # By an engine that died: generate computes them again, and they are not reported.
         self._emitted = iter(sequence.output)
         self._tell = tell
 

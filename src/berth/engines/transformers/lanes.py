@@ -1,8 +1,8 @@
 """Sequences that are computed together, in one cache that is padded on the left.
 
-A lane begins as one sequence. Lanes join where their caches are of a kind that can be put side by
+A lane begins as one sequence. Lanes join if their caches are of a kind that can be put side by
 side; of others, each sequence keeps a lane of its own. A row that leaves gives its memory back at
-once, and so do columns that nobody needs any more.
+once, and so do columns that no row needs any more.
 """
 
 from __future__ import annotations

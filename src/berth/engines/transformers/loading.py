@@ -121,7 +121,7 @@ def _read(folder: Path, files: Sequence[TensorFile], settings: dict[str, Any]) -
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 readable,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # so that they are told, not only logged
+                ignore_mismatched_sizes=True,  # so that they are returned, not only logged
                 **settings,
             )
         except SafetensorError as error:
@@ -182,7 +182,7 @@ def _refuse_gaps(folder: Path, report: dict[str, Any]) -> None:
 
 
 def positions_of(described: Any, wanted: int | None) -> int:
-    """Tokens of prompt and output together: as trained, or as wanted where that is less."""
+    """Tokens of prompt and output together: as trained, or as wanted if that is less."""
     text = described.get_text_config(decoder=True)
     for key in _POSITION_KEYS:
         number = getattr(text, key, None)
@@ -192,7 +192,7 @@ def positions_of(described: Any, wanted: int | None) -> int:
 
 
 def _describe(folder: Path, *, trust: bool) -> Any:
-    """The folder's configuration. Raises ValueError where only code in the folder could read it."""
+    """The folder's configuration. Raises ValueError if only the folder's own code could read it."""
     raw, _ = transformers.PretrainedConfig.get_config_dict(folder, local_files_only=True)
     kind = raw.get("model_type")
     known = kind in transformers.models.auto.configuration_auto.CONFIG_MAPPING
@@ -223,7 +223,7 @@ def _fill_head_dim(text: Any) -> None:
 
     Qwen2's of transformers 5.23 ends in a TypeError: it takes the attribute whenever there is one.
     """
-    values = text.to_dict()  # where it differs by layer, the attribute itself may not be asked for
+    values = text.to_dict()  # if it differs by layer, the attribute itself must not be read
     heads, hidden = values.get("num_attention_heads"), values.get("hidden_size")
     if values.get("head_dim", 0) is None and heads and hidden and hidden % heads == 0:
         text.head_dim = hidden // heads

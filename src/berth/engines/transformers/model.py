@@ -36,7 +36,7 @@ class CausalModel:
                 module.register_forward_hook(lambda *_: beat())
 
     def new_state(self) -> State:
-        """An empty cache; empty where the model makes its own at the first pass."""
+        """An empty cache; empty if the model makes its own at the first pass."""
         if self._makes_cache and self.model._supports_default_dynamic_cache():
             return {"past_key_values": transformers.DynamicCache(config=self.text_config)}
         return {}
@@ -54,7 +54,7 @@ class CausalModel:
 
         Args:
             tokens: one list a row, all of one length; after what the cache holds.
-            computed: tokens of each row in the cache. Where they differ, the shorter rows' begin
+            computed: tokens of each row in the cache. If they differ, the shorter rows' begin
                 further right: the cache is padded on the left.
             keep: how many of the last positions to give logits for; 0: all.
 

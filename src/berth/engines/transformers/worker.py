@@ -116,7 +116,7 @@ def _capacity(config: EngineConfig, abilities: Abilities, positions: int) -> int
             continue
         on_cpu = device.type == "cpu"
         memory = device_memory(device)
-        # Weights are mapped from their files: page cache, but nothing that could be given up.
+        # Weights are mapped from their files: page cache, but none of it can be given up.
         mapped = mapped_file_bytes() if on_cpu else 0
         room = engine_room(
             "transformers",

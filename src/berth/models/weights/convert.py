@@ -29,7 +29,7 @@ from berth.models.weights.source import WeightSource
 from berth.models.weights.verify import Verification, checks_for
 from berth.models.weights.write import Planned, write_pth, write_safetensors_folder
 
-# What a tokenizer is made of, in either layout; copied where it is there.
+# What a tokenizer is made of, in either layout; copied if it is there.
 TOKENIZER_FILES = (
     "tokenizer.model",
     "tokenizer.json",

@@ -1,4 +1,4 @@
-"""What the bytes of a model's files should be, where somebody has written it down.
+"""What the bytes of a model's files should be, if that is written down anywhere.
 
 Known are, in this order:
 
@@ -147,7 +147,7 @@ def _of_hub(folder: Path, path: Path) -> FileDigest | None:
 
 
 def _algorithm(name: str) -> str | None:
-    """What a hub's name of a file is; None: nothing that can be computed."""
+    """What a hub's name of a file is; None: no sum that Berth computes."""
     is_hex = re.fullmatch(r"[0-9a-f]+", name) is not None
     algorithm = _HEX.get(len(name)) if is_hex else None
     return algorithm if algorithm in ("sha256", "git") else None

@@ -23,12 +23,12 @@ class Stored:
     tensor: str
     start: int
     size: int
-    crc: int | None = None  # CRC-32, where the file itself keeps one
+    crc: int | None = None  # CRC-32, if the file itself keeps one
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor as the file describes it. `dtype` is torch's name, or the file's where it has
+    """One tensor as the file describes it. `dtype` is torch's name, or the file's if torch has
     none."""
 
     shape: tuple[int, ...]
@@ -63,7 +63,7 @@ class TensorFile(Protocol):
 
 
 def dtype_complaint(entry: Entry) -> str | None:
-    """Why a tensor of this dtype is refused; None where it is not."""
+    """Why a tensor of this dtype is refused; None if it is not."""
     return dtype_refusal(entry.dtype)
 
 
@@ -80,7 +80,7 @@ def drop_pages(tensor: torch.Tensor) -> None:
     """Take the pages behind a contiguous mapped tensor out of this process's resident memory.
 
     Neighbours that share its first or last page are read again when they are next touched:
-    nothing is lost, because nobody writes to the mapping.
+    nothing is lost, because the mapping is never written to.
 
     Raises:
         OSError: the kernel refuses.

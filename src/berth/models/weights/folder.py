@@ -40,7 +40,7 @@ def open_weight_files(folder: str | Path) -> Sequence[TensorFile]:
 
 
 def expected_tensor(folder: Path) -> str:
-    """A tensor that a Hugging Face folder should have, to name where no file can say; or empty."""
+    """A tensor that a Hugging Face folder should have, to name if no file can say; or empty."""
     try:
         return embedding_name(load_hf_config(folder))
     except ConfigError:  # another architecture than the native engine's

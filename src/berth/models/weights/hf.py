@@ -28,7 +28,7 @@ class SafetensorsSource:
     """A Hugging Face folder. `read` gives a view of the mapped file, whatever the slice.
 
     Tensors are asked for by the names that transformers gives them, whatever wrapper the files were
-    saved from (binding.py). Where the embedding is tied, lm_head.weight is the embedding, as in
+    saved from (binding.py). If the embedding is tied, lm_head.weight is the embedding, as in
     transformers, whatever the files hold under that name. Of two names for the same bytes some
     writers keep only the head's: the embedding is then found there.
     """
@@ -98,7 +98,7 @@ def open_files(folder: Path, expected: str) -> tuple[dict[str, SafetensorsFile],
     it may name one that is not there. Of two files with one tensor the index says which is meant.
 
     Args:
-        expected: names a tensor that should be there, where no file can say.
+        expected: names a tensor that should be there, if no file can say.
 
     Raises:
         WeightError: a file is missing or torn, or a tensor is there twice.

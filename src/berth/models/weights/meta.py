@@ -27,7 +27,7 @@ class MetaSource:
     """A folder of Meta's, read as if it were not sharded.
 
     The number of shards has nothing to do with the degree it is loaded at. `read` gives a view
-    where the slice lies in one shard, and a joined copy of just the slice where it does not.
+    if the slice lies in one shard, and a joined copy of just the slice if it does not.
     Errors call a tensor what the file calls it ("layers.0.attention.wq.weight").
     Mistral's consolidated.safetensors, which has the same names, is read too.
     """
@@ -207,7 +207,7 @@ class MetaSource:
 
 
 def _plain_names(file: TensorFile) -> dict[str, str]:
-    """A file's names by themselves without wrappers. Raises WeightError where two are one."""
+    """A file's names by the same names without wrappers. Raises WeightError if two are one."""
     found: dict[str, str] = {}
     for name in file.entries:
         plain = unwrapped(name)

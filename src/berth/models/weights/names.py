@@ -45,7 +45,7 @@ _LAYER_NAME = re.compile(r"model\.layers\.(\d+)\.(.+)")
 
 
 def meta_name(name: str) -> str | None:
-    """Meta's name of Hugging Face's `name`; None where Meta's layout has no such tensor."""
+    """Meta's name of Hugging Face's `name`; None if Meta's layout has no such tensor."""
     if match := _LAYER_NAME.fullmatch(name):
         entry = _LAYER.get(match[2])
         return f"layers.{match[1]}.{entry[0]}" if entry else None
@@ -76,7 +76,7 @@ def shard_files(folder: Path) -> list[Path]:
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Full shape of every tensor that `config` needs, by Hugging Face's name, in file order.
 
-    The output head is absent where it is tied to the embedding.
+    The output head is absent if it is tied to the embedding.
     """
     return native_of(config).tensors(config)
 

@@ -33,7 +33,7 @@ class PthFile:
     """
 
     def __init__(self, path: Path, expected: str = "tok_embeddings.weight") -> None:
-        """Args: `expected` names a tensor that should be in it, where the file cannot say."""
+        """Args: `expected` names a tensor that should be in it, if the file cannot say."""
         self.path = path
         self._tensors, records = _load(path, expected)
         self.entries: dict[str, Entry] = {
@@ -140,7 +140,7 @@ def _mapped_at(path: Path, tensors: dict[str, torch.Tensor]) -> int | None:
 
 
 def _refusal(error: pickle.UnpicklingError) -> str:
-    # torch's own text suggests weights_only=False, which nobody should do; keep only the name.
+    # torch's own text suggests weights_only=False, which is unsafe; keep only the name.
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     what = f" ({found[1]})" if found else ""
     return (

@@ -29,7 +29,7 @@ _ITEM_BYTES = {
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """The first tensor that is not whole, None where the pickle itself is not; and a sentence."""
+    """The first tensor that is not whole, None if the pickle itself is not; and a sentence."""
 
     tensor: str | None
     reason: str
@@ -43,7 +43,7 @@ class _Storage:
 
 
 def first_torn(path: Path) -> Torn | None:
-    """The first incomplete tensor of `path`; None where the archive's directory is whole."""
+    """The first incomplete tensor of `path`; None if the archive's directory is whole."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         size = len(data)
         directory_end = data.rfind(_DIRECTORY_END, max(0, size - (1 << 16)))
@@ -65,7 +65,7 @@ def first_torn(path: Path) -> Torn | None:
 
 
 def tensor_of_record(path: Path, record: str) -> str | None:
-    """Which tensor lies in a record ("data/12"), by the pickle; None where it does not say."""
+    """Which tensor lies in a record ("data/12"), by the pickle; None if it does not say."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = _data_start(data, 0)
         if start is None or not _record_name(data, 0).endswith("/data.pkl"):
@@ -92,7 +92,7 @@ def _record_name(data: mmap.mmap, header: int) -> str:
 
 
 def _data_start(data: mmap.mmap, header: int) -> int | None:
-    """Where a record's bytes begin; None where the file ends before that."""
+    """Where a record's bytes begin; None if the file ends before that."""
     if header + _HEADER_BYTES > len(data):
         return None
     name, extra = struct.unpack_from("<HH", data, header + 26)

@@ -2,8 +2,8 @@
 
 Read by hand and strictly, because torch looks a record up by its name in the directory and believes
 what it finds there: one flipped bit of an offset, a length or a name makes a tensor of other bytes.
-So everything that the archive says twice has to agree. What is not said twice, and what nobody
-reads (times, versions, attributes), may be anything.
+So everything that the archive says twice has to agree. What is not said twice, and what is never
+read (times, versions, attributes), may be anything.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def read_records(path: Path) -> dict[str, Record]:
 
 
 def has_checksums(records: dict[str, Record]) -> bool:
-    """Whether the writer stored any: torch can be told not to, and writes zeros then."""
+    """Whether the writer stored any: torch can leave them out, and writes zeros then."""
     return any(record.crc for record in records.values())
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 class WeightError(CheckpointError):
     """A tensor is missing, damaged, mis-shaped or of a wrong dtype. Names tensor and file; the
-    tensor is empty where only the file is known.
+    tensor is empty if only the file is known.
     """
 
     def __init__(self, tensor: str, file: str, reason: str) -> None:
@@ -61,7 +61,7 @@ class WeightSource(Protocol):
     def read(
         self, name: str, *, dim: int = 0, start: int = 0, length: int | None = None
     ) -> torch.Tensor:
-        """Rows `start` to `start + length` of `name` along `dim`; a view where the file allows it.
+        """Rows `start` to `start + length` of `name` along `dim`; a view if the file allows it.
 
         Valid until `release(name)`. Raises WeightError like `check`.
         """

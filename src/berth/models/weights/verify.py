@@ -1,7 +1,7 @@
-"""Are the bytes of the weights what they were when they were written? Found out while they load.
+"""Whether the bytes of the weights are what they were when written: found out while they load.
 
 Each tensor's checksum is computed by threads of its own, with plain reads: the first reader brings
-a file from the disk, and the other finds it in the page cache. What is found is told by `finish`,
+a file from the disk, and the other finds it in the page cache. `finish` reports what is found,
 which the engine awaits before it says that it is ready.
 """
 

@@ -59,7 +59,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Planned]) -> None:
 def write_safetensors_folder(
     folder: Path, tensors: Mapping[str, Planned], max_file_bytes: int
 ) -> None:
-    """model.safetensors, or numbered files and their index where one would be too large."""
+    """model.safetensors, or numbered files and their index if one would be too large."""
     groups: list[dict[str, Planned]] = [{}]
     filled = 0
     for name, planned in tensors.items():
@@ -99,9 +99,9 @@ def write_pth(path: Path, tensors: Mapping[str, Planned]) -> None:
 
 
 def _mend_checksums(path: Path) -> None:
-    """Write the CRCs of the values, which torch could not know, where the archive keeps them.
+    """Write the CRCs of the values, which torch could not know, at their places in the archive.
 
-    torch does not look at them, other readers of zip archives do.
+    torch does not look at them; other readers of zip archives do.
     """
     with zipfile.ZipFile(path) as archive:
         records, directory = archive.infolist(), archive.start_dir

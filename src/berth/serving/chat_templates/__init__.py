@@ -17,7 +17,7 @@ from berth.serving.prompt import Prompt
 from berth.serving.request import PLAINLY, ChatOptions, Message
 from berth.tokenizer.base import Tokenizer, TokenizerError
 
-# What an answer stops at, where no control token ends it: the words that open the next question.
+# What an answer stops at if no control token ends it: the words that open the next question.
 _STOPS: dict[str, tuple[str, ...]] = {
     "alpaca": ("### Instruction:",),
     "chatml": (),

@@ -92,7 +92,7 @@ class FalconRequest(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     forced_eos_token_id: Annotated[_Token | None, _generates("the token at max_length")] = None
     remove_invalid_values: Annotated[
-        bool | None, _generates("go on where the model computes no numbers")
+        bool | None, _generates("go on if the model computes values that are no numbers")
     ] = None
     # Berth's own.
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None

@@ -1,4 +1,4 @@
-"""KAITO's routes: Llama-2's, and Falcon's half of /chat. Where they had a defect, ours are sane:
+"""KAITO's routes: Llama-2's, and Falcon's half of /chat. Their defects are mended here:
 
 - GET /healthz (a health route) answers 503 instead of 500 while no model is ready, with the same
   `detail`, and asks for no GPU: a CPU box that serves is healthy.
@@ -50,7 +50,7 @@ def mount(mount: Mount, server: Server) -> None:
 
     async def shutdown() -> Response:
         """Stop the server once its running requests have ended. Needs a key; a server without
-        keys takes it only where its owner allows that."""
+        keys takes it only if its owner allows that."""
         if not (server.settings.allow_shutdown or server.keys.asked):
             raise Forbidden(
                 "POST /shutdown needs a key, and this server has none. Start it with "
@@ -166,7 +166,7 @@ async def _chat(server: Server, request: Request, body: bytes) -> Response:
 async def _rendered(
     service: Service, dialog: list[parse.DialogMessage], index: int
 ) -> Prompt | None:
-    """The dialog's prompt; None where a message holds the template's own tags."""
+    """The dialog's prompt; None if a message holds the template's own tags."""
     try:
         return await offload.render_chat(service, parse.messages_of(dialog, index))
     except UnsafePrompt:

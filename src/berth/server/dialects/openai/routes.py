@@ -75,7 +75,7 @@ def mount(mount: Mount, server: Server, prefix: str = "/v1") -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What tells the two routes' answers apart."""
+    """What differs between the two routes' answers."""
 
     prefix: str  # of an answer's id
     object: str
