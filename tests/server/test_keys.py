@@ -382,10 +382,12 @@ def test_the_first_use_starts_the_time_to_the_next_write(
 ) -> None:
     monkeypatch.setattr(module, "FLUSH_SECONDS", 0.01)
     secret = source.add("first")
-    with AppClient(service, keys=keys_of(source, clock)) as client:
+    keys = keys_of(source, clock)
+    with AppClient(service, keys=keys) as client:
         client.get("/v1/models", bearer(secret))
 
         client.loop.run_until_complete(until(lambda: bool(source.uses)))
+        client.loop.run_until_complete(keys.close())
     assert source.uses == [{"id-first": WALL}]
 
 
