@@ -53,6 +53,9 @@ class _NoModel:
     async def failed(self) -> None:
         self._refuse()
 
+    async def unload(self) -> None:
+        self._refuse()
+
     async def drain(self, grace: float) -> None:
         self._refuse()
 

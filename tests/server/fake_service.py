@@ -189,6 +189,9 @@ class FakeService:
     async def failed(self) -> None:
         await asyncio.Event().wait()
 
+    async def unload(self) -> None:
+        """It has no engine."""
+
     async def drain(self, grace: float) -> None:
         """It has no engine."""
 

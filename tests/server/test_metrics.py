@@ -219,3 +219,22 @@ def test_a_server_fault_is_counted_as_the_boards_ask_for_it() -> None:
     metrics = Metrics()
     metrics.http_request("/v1/completions", "POST", 503, 0.2)
     assert _samples(metrics)[("http_requests_total", "/v1/completions", "POST", "5xx")] == 1
+
+
+def test_a_model_that_is_ended_for_another_has_nothing_running_and_restarts_nothing() -> None:
+    metrics = Metrics()
+    observer = metrics.of("pocket")
+    observer.engine_ready(READY)
+    observer.step(EngineStats(running=2, prefix_queries=5, memory_bytes=9), 1, [], [])
+    assert _samples(metrics)[("berth_fit_measured_bytes",)] == 9
+    observer.engine_unloaded(EngineStats(prefix_queries=5))
+    shown = _samples(metrics)
+    assert shown[("vllm:num_requests_running",)] == 0
+    assert shown[("berth_fit_measured_bytes",)] == 0
+    assert shown[("vllm:engine_sleep_state", "awake")] == 0
+    assert observer.fit() is None
+    observer.engine_ready(READY)
+    observer.step(EngineStats(prefix_queries=7), 1, [], [])
+    shown = _samples(metrics)
+    assert shown[("vllm:prefix_cache_queries_total",)] == 7
+    assert shown[("berth_engine_restarts_total",)] == 0

@@ -13,6 +13,11 @@ from berth.serving.models import Model, Models
 from berth.serving.service import Health
 
 
+def stays(end: Callable[[], None]) -> None:
+    """These models stay: nothing has to be told when a request is over."""
+    raise AssertionError("an end is asked for")
+
+
 class Engine:
     """A service that is what the test says it is."""
 
@@ -47,6 +52,9 @@ class Engine:
 
     async def failed(self) -> None:
         await self._failed.wait()
+
+    async def unload(self) -> None:
+        raise AssertionError("nothing is ended for another")
 
     async def drain(self, grace: float) -> None:
         self.drained.append(grace)
@@ -84,7 +92,7 @@ def test_a_name_an_alias_and_no_name_find_their_model() -> None:
 def test_an_ordinary_request_starts_nothing() -> None:
     async def main() -> None:
         models, first, made = two(Engine())
-        assert await models.acquire(seconds=1) is first
+        assert await models.acquire(seconds=1, at_end=stays) is first
         assert made() == 0
 
     run(main())
@@ -95,7 +103,7 @@ def test_an_engine_that_generates_itself_needs_no_second_one() -> None:
         only = Engine(generates=True)
         models = Models([Model(only)])
         assert models.default.generates
-        assert await models.acquire(generate=True, seconds=1) is only
+        assert await models.acquire(generate=True, seconds=1, at_end=stays) is only
 
     run(main())
 
@@ -105,13 +113,16 @@ def test_requests_that_need_generate_share_one_start_and_wait_for_it() -> None:
         second = Engine(state="loading")
         models, _, made = two(second)
         assert models.default.generates
-        waiting = [asyncio.create_task(models.acquire(generate=True, seconds=20)) for _ in range(3)]
+        waiting = [
+            asyncio.create_task(models.acquire(generate=True, seconds=20, at_end=stays))
+            for _ in range(3)
+        ]
         await until(lambda: second.starts)
         assert not any(task.done() for task in waiting)
         second.becomes("ready")
         assert await asyncio.gather(*waiting) == [second] * 3
         assert (made(), second.starts) == (1, 1)
-        assert await models.acquire(generate=True, seconds=1) is second
+        assert await models.acquire(generate=True, seconds=1, at_end=stays) is second
 
     run(main())
 
@@ -121,9 +132,9 @@ def test_a_start_that_takes_longer_than_the_request_may_is_its_timeout() -> None
         second = Engine(state="loading")
         models, _, _ = two(second)
         with pytest.raises(TimedOut, match=r"did not start within 0\.01 s"):
-            await models.acquire(generate=True, seconds=0.01)
+            await models.acquire(generate=True, seconds=0.01, at_end=stays)
         second.becomes("ready")  # it went on loading, for the next request
-        assert await models.acquire(generate=True, seconds=1) is second
+        assert await models.acquire(generate=True, seconds=1, at_end=stays) is second
 
     run(main())
 
@@ -132,12 +143,12 @@ def test_a_second_engine_that_cannot_run_is_said_at_once() -> None:
     async def main() -> None:
         second = Engine(state="loading")
         models, first, _ = two(second)
-        waiting = asyncio.create_task(models.acquire(generate=True, seconds=20))
+        waiting = asyncio.create_task(models.acquire(generate=True, seconds=20, at_end=stays))
         await until(lambda: second.starts)
         second.becomes("failed")
         with pytest.raises(EngineFailed):
             await waiting
-        assert await models.acquire(seconds=1) is first
+        assert await models.acquire(seconds=1, at_end=stays) is first
         assert models.health().ready
 
     run(main())
@@ -148,12 +159,12 @@ def test_no_second_engine_is_started_while_the_model_itself_is_not_there() -> No
         models, first, made = two(Engine())
         first.state = "loading"
         with pytest.raises(Unavailable):
-            await models.acquire(generate=True, seconds=1)
+            await models.acquire(generate=True, seconds=1, at_end=stays)
         first.state = "ready"
         await models.drain(0)
         first.state = "ready"
         with pytest.raises(Unavailable, match="shutting down"):
-            await models.acquire(generate=True, seconds=1)
+            await models.acquire(generate=True, seconds=1, at_end=stays)
         assert made() == 0
 
     run(main())
@@ -163,7 +174,7 @@ def test_a_drain_ends_every_engine_and_those_who_wait_for_one() -> None:
     async def main() -> None:
         second = Engine(state="loading")
         models, first, _ = two(second)
-        waiting = asyncio.create_task(models.acquire(generate=True, seconds=20))
+        waiting = asyncio.create_task(models.acquire(generate=True, seconds=20, at_end=stays))
         await until(lambda: second.starts)
         await models.drain(3)
         assert (first.drained, second.drained) == ([3], [3])

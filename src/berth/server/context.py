@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from starlette.requests import Request
 from starlette.types import Scope
 
 from berth.server.body_limits import BodyBudget
@@ -15,6 +17,7 @@ from berth.server.keys import Keys
 from berth.server.lifecycle import Lifecycle
 from berth.server.metrics import Metrics
 from berth.server.settings import ServerSettings
+from berth.server.wanted import while_wanted
 from berth.serving.models import Models
 from berth.serving.service import Service
 
@@ -35,16 +38,23 @@ class Server:
     keys: Keys
 
     async def acquire(
-        self, scope: Scope, name: str | None = None, *, generate: bool = False
+        self, request: Request, name: str | None = None, *, generate: bool = False
     ) -> Service:
         """The service that answers this request for the model `name`: every dialect's way to it.
 
-        Raises: Forbidden if the request's key may not use the model, and what `Models.acquire`
-            raises.
+        The service stays until the request is over. Call it when the body has been read.
+
+        Raises: Forbidden if the request's key may not use the model, ClientGone if its client
+            hangs up while the model is being loaded, and what `Models.acquire` raises.
         """
-        check_model(scope, self.models.names_of(self.models.get(name)))
-        seconds = self.settings.request_timeout_seconds
-        return await self.models.acquire(name, generate=generate, seconds=seconds)
+        check_model(request.scope, self.models.names_of(self.models.get(name)))
+        seconds, context = self.settings.request_timeout_seconds, context_of(request.scope)
+        acquiring = self.models.acquire(
+            name, generate=generate, seconds=seconds, at_end=context.at_end.append
+        )
+        if not self.models.waits(name, generate=generate):
+            return await acquiring
+        return await while_wanted(seconds, context.started, request.receive, acquiring)
 
     @property
     def ready(self) -> bool:
@@ -64,6 +74,7 @@ class RequestContext:
     output_tokens: int = 0
     first_token: float | None = None  # monotonic seconds
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)  # of the answer, errors too
+    at_end: list[Callable[[], None]] = field(default_factory=list)  # called when it is over
 
 
 def open_context(scope: Scope) -> RequestContext:

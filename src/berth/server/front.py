@@ -78,6 +78,8 @@ class Front:
         finally:
             if counted:
                 self._server.lifecycle.leave()
+            for end in context.at_end:
+                end()
             self._note(context, scope)
 
     async def _answer(

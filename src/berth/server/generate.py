@@ -21,7 +21,8 @@ from berth.server.context import RequestContext, Server, context_of
 from berth.server.dialect import dialect_of
 from berth.server.errors import ClientGone, row_of
 from berth.server.logs import log_failure
-from berth.serving.errors import TimedOut, Unavailable
+from berth.server.wanted import while_wanted
+from berth.serving.errors import Unavailable
 from berth.serving.prompt import Prompt
 from berth.serving.request import Answer, Options, Piece
 from berth.serving.service import Generation, Service
@@ -306,23 +307,4 @@ async def _supervise(
 ) -> T:
     """The result of `work`, unless the client hangs up or the request's time is over first."""
     limit = server.settings.request_timeout_seconds
-    left = context.started + limit - time.perf_counter()
-    worker = asyncio.create_task(work)
-    watcher = asyncio.create_task(_hung_up(receive))
-    try:
-        await asyncio.wait((worker, watcher), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if worker.done():
-            return worker.result()
-        if watcher.done():
-            raise ClientGone
-        raise TimedOut(f"The request took longer than {limit:g} seconds and was cancelled.")
-    finally:
-        worker.cancel()
-        watcher.cancel()
-        await asyncio.gather(worker, watcher, return_exceptions=True)
-
-
-async def _hung_up(receive: Receive) -> None:
-    """Return when the client has closed the connection. The request's body was read before."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    return await while_wanted(limit, context.started, receive, work)

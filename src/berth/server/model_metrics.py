@@ -317,6 +317,13 @@ class ModelMetrics:
         self._awake.set(0)
         self._engine = msgspec.structs.replace(self._engine, running=0)
 
+    def engine_unloaded(self, stats: EngineStats) -> None:
+        """The engine was ended for another model's; the next one is no restart."""
+        self._engine = stats
+        self._measured.set(0)
+        self._awake.set(0)
+        self._had_engine, self._ready = False, None
+
     def fit(self) -> FitReport | None:
         """What the engine was reckoned to take, and takes; None before the first is ready."""
         ready = self._ready

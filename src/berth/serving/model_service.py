@@ -11,7 +11,9 @@ import logging
 import time
 from collections.abc import Sequence
 
-from berth.protocol.messages import Cancel, Ready, StepReport, Submit
+import msgspec
+
+from berth.protocol.messages import Cancel, EngineStats, Ready, StepReport, Submit
 from berth.serving.admission import Admission
 from berth.serving.errors import EngineFailed, ServingError, TimedOut, Unavailable
 from berth.serving.generation import ModelGeneration
@@ -45,6 +47,7 @@ class ModelService:
         self._admission = Admission(config)
         self._observer: Observer = observer or NullObserver()
         self._supervisor = EngineSupervisor(config.launch, config.engine, self)
+        self._was_ready = False
         self._ready: Ready | None = None
         self._engine_up = False
         self._draining = False
@@ -71,6 +74,22 @@ class ModelService:
             log.warning("%d requests are cut short by the shutdown", len(self._active))
             self._fail_all(Unavailable("The server is shutting down."))
         await self._supervisor.stop()
+
+    async def unload(self) -> None:
+        """See `StartableService`."""
+        self._fail_all(Unavailable("The model is being unloaded."))
+        await self._supervisor.stop()
+        self._engine_up, self._ready = False, None
+        self._lives.engine_lost()
+        self._observer.engine_unloaded(self._lives.step(EngineStats()))
+        # What was whole is not read through again at the next load.
+        engine = self._config.engine
+        if self._was_ready:
+            engine = msgspec.structs.replace(engine, verify="off")
+        self._supervisor = EngineSupervisor(self._config.launch, engine, self)
+        self._replay = Replay(self._send)
+        if not self._draining:
+            self._settled = asyncio.Event()
 
     async def settled(self) -> None:
         """See `StartableService`."""
@@ -238,6 +257,7 @@ class ModelService:
 
     def engine_ready(self, ready: Ready) -> None:
         self._ready = ready
+        self._was_ready = True
         self._engine_up = True
         self._admission.max_model_len = ready.max_model_len
         log.info(

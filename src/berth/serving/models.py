@@ -15,6 +15,9 @@ from berth.serving.service import Health, Service, StartableService
 
 log = logging.getLogger("berth.serving")
 
+# Has a function called when a request is over, however it ends.
+AtEnd = Callable[[Callable[[], None]], object]
+
 _MOST_SHOWN = 128  # characters of a name that is not ours
 
 
@@ -41,6 +44,11 @@ class Model:
     def generates(self) -> bool:
         """Whether requests with GenerateParams are served, at once or after a start."""
         return self._make_generating is not None or self.service.generates
+
+    @property
+    def starts_for_generate(self) -> bool:
+        """Whether a request with GenerateParams has an engine started, if it is the first."""
+        return self._make_generating is not None
 
     async def acquire(self, *, generate: bool, seconds: float) -> Service:
         """The service for one request, ready to be given prompts.
@@ -119,10 +127,19 @@ class Models:
             raise ModelNotFound(f"The model `{name[:_MOST_SHOWN]}` does not exist")
         return found
 
+    def waits(self, name: str | None = None, *, generate: bool = False) -> bool:
+        """Whether `acquire` may have to wait for an engine. Raises ModelNotFound."""
+        return generate and self.get(name).starts_for_generate
+
     async def acquire(
-        self, name: str | None = None, *, generate: bool = False, seconds: float
+        self, name: str | None = None, *, generate: bool = False, seconds: float, at_end: AtEnd
     ) -> Service:
         """The service that answers a request for `name`.
+
+        Args:
+            generate, seconds: as `Model.acquire` has them.
+            at_end: until when the service is used. A server whose models share memory asks for it;
+                here they stay.
 
         Raises: ModelNotFound, and what `Model.acquire` raises.
         """

@@ -51,6 +51,10 @@ class Observer(Protocol):
     def engine_ready(self, ready: Ready) -> None: ...
     def engine_died(self, reason: str) -> None: ...
 
+    def engine_unloaded(self, stats: EngineStats) -> None:
+        """The engine was ended because others need its room. `stats`: what is left of it."""
+        ...
+
 
 class NullObserver:
     """Nobody watches."""
@@ -62,6 +66,7 @@ class NullObserver:
     ) -> None: ...
     def engine_ready(self, ready: Ready) -> None: ...
     def engine_died(self, reason: str) -> None: ...
+    def engine_unloaded(self, stats: EngineStats) -> None: ...
 
 
 class RequestsOnly:
@@ -86,6 +91,9 @@ class RequestsOnly:
 
     def engine_died(self, reason: str) -> None:
         self._observer.engine_died(reason)
+
+    def engine_unloaded(self, stats: EngineStats) -> None:
+        """The other one stays."""
 
 
 class Lives:

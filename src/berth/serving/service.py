@@ -123,6 +123,10 @@ class StartableService(Service, Protocol):
         """Return when the model cannot run and is not started again."""
         ...
 
+    async def unload(self) -> None:
+        """End the engine and what still runs on it; its memory is free. `start` begins anew."""
+        ...
+
     async def drain(self, grace: float) -> None:
         """Refuse new requests, give running ones `grace` seconds, and end the engine."""
         ...

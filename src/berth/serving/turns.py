@@ -148,6 +148,11 @@ class Turns:
     def phase(self, name: str) -> Phase:
         return self._models[name].phase
 
+    def is_open(self, name: str) -> bool:
+        """Whether a request for a model would be granted at once."""
+        model = self._models[name]
+        return model.phase == "loaded" and not model.closed and not model.waiting
+
     def running(self, name: str) -> int:
         """Requests that use a model now."""
         return self._models[name].running
@@ -165,7 +170,7 @@ class Turns:
         Raises: Full.
         """
         model = self._models[name]
-        if model.phase == "loaded" and not model.closed and not model.waiting:
+        if self.is_open(name):
             self._grant(ticket, model)
             return True
         if len(self._waiting) >= self._limits.max_waiting:

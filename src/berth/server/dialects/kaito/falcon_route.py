@@ -47,7 +47,7 @@ async def _submit(server: Server, request: Request, call: falcon.FalconRequest) 
     try:
         seconds = server.settings.request_timeout_seconds
         generate = falcon.needs_generate(call)
-        service = await server.acquire(request.scope, generate=generate)
+        service = await server.acquire(request, generate=generate)
         ids = await offload.encode(service, call.prompt)
         options = falcon.options_of(
             call,

@@ -120,7 +120,7 @@ async def _generate(server: Server, request: Request, body: bytes) -> Response:
         timeout=server.settings.request_timeout_seconds,
         continues_prompt=True,
     )
-    service = await server.acquire(request.scope)  # no model is named: the first one
+    service = await server.acquire(request)  # no model is named: the first one
     encoded = await offload.encode_all(service, call.prompts)
     generations = _submit(service, request, [(ids, options) for ids in encoded])
     if call.stream:
@@ -139,7 +139,7 @@ async def _chat(server: Server, request: Request, body: bytes) -> Response:
         call.input_data.parameters,
         timeout=server.settings.request_timeout_seconds,
     )
-    service = await server.acquire(request.scope)  # no model is named: the first one
+    service = await server.acquire(request)  # no model is named: the first one
     safe: list[int] = []
     rendered: list[Prompt] = []
     for index, dialog in enumerate(dialogs):

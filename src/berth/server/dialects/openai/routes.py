@@ -116,7 +116,7 @@ async def _chat(server: Server, request: Request) -> Response:
     options = parse.chat_options(call, settings.request_timeout_seconds)
     n = parse.choices_of(call, 1, settings.max_choices, settings.max_prompts_per_call)
     written = parse.template_options(call)
-    service = await server.acquire(request.scope, call.model)
+    service = await server.acquire(request, call.model)
     ignored += sorted(written.variables.keys() - service.template_variables)
     prompt = await offload.render_chat(service, parse.messages_of(call), written)
     prompt = parse.truncated(prompt, call.truncate_prompt_tokens, service.max_model_len)
@@ -136,7 +136,7 @@ async def _complete(server: Server, request: Request) -> Response:
     given = parse.prompts_of(call)
     n = parse.choices_of(call, len(given), settings.max_choices, settings.max_prompts_per_call)
     keep = call.truncate_prompt_tokens
-    service = await server.acquire(request.scope, call.model)
+    service = await server.acquire(request, call.model)
     prompts = [
         parse.truncated(prompt, keep, service.max_model_len)
         for prompt in await offload.encode_all(service, given)
