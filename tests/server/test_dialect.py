@@ -74,7 +74,7 @@ class _Plain(_Lines):
 def _answered(writer: type[_Lines]):  # type: ignore[no-untyped-def]
     async def answer(server: Server, request: Request, body: bytes) -> Response:
         call = decode(msgspec.json.Decoder(GenerateRequest), body)
-        service = await server.models.acquire(seconds=1)
+        service = await server.acquire(request)
         prompts = [(service.encode(call.prompt), Options())]
         generations = submit_all(service, prompts, context_of(request.scope).request_id)
         if call.stream:

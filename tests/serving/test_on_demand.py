@@ -13,6 +13,7 @@ from helpers import Recorder, alive, journal, make_service, run, until
 from berth.serving.errors import EngineFailed, Overloaded, TimedOut, Unavailable
 from berth.serving.models import Model
 from berth.serving.on_demand import OnDemandModels
+from berth.serving.prompt import Prompt
 from berth.serving.request import Options
 from berth.serving.service import Health, Service
 from berth.serving.turns import Candidate, Limits
@@ -284,10 +285,10 @@ def test_a_service_that_was_unloaded_loads_again_in_a_new_process(
             service.start()
             await service.settled()
             assert service.health().ready
-            answer = service.submit([1, 5], Options(max_tokens=3), request_id="r")
+            answer = service.submit(Prompt([1, 5]), Options(max_tokens=3), request_id="r")
             assert (await answer.answer()).finish_reason == "length"
             pids += service.engine_pids().values()
-            running = service.submit([1, 5], ENDLESS, request_id="r")
+            running = service.submit(Prompt([1, 5]), ENDLESS, request_id="r")
             await service.unload()
             with pytest.raises(Unavailable, match="unloaded"):
                 await running.answer()

@@ -27,6 +27,7 @@ from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
 from berth.cli.ends import modules_of
 from berth.cli.refused import refuse
 from berth.cli.served_model import find_model, holds_files, same_model
+from berth.cli.several import SEVERAL_OPTIONS, Several, are_several, share_machine
 from berth.cli.sizes import Bytes
 from berth.cli.store_options import STORE_OPTIONS, place_if_any
 from berth.images.weight_files import WeightsMissing
@@ -52,6 +53,10 @@ from berth.tokenizer.base import TokenizerError
 
 _log = logging.getLogger("berth.serving")
 _STDERR = Console(stderr=True)
+# What is wrong with what the owner said.
+_REFUSALS = (
+    ConfigError, PresetError, PullError, StoreError, TokenizerError, WeightsMissing, ValueError,
+)  # fmt: skip
 
 
 def _options(*groups: list[Callable[..., Any]]) -> Callable[..., Any]:
@@ -258,10 +263,13 @@ _PARALLEL = [
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("model", required=False, envvar="BERTH_MODEL")
-@_options(_HTTP, STORE_OPTIONS, _ENGINE, _RUNTIME, _PARALLEL)
-def serve(model: str | None, **options: Any) -> None:
+@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@_options(_HTTP, SEVERAL_OPTIONS, STORE_OPTIONS, _ENGINE, _RUNTIME, _PARALLEL)
+def serve(models: tuple[str, ...], **options: Any) -> None:
     """Serve MODEL over HTTP: a preset of the catalogue, a folder of weights, or a hub id.
+
+    Of several models each is loaded when a request names it. If memory is short, the one that was
+    idle longest is ended for it; requests wait for their turn.
 
     Without MODEL it is the small built-in one, pocket. A folder holds either Meta's files
     (consolidated.NN.pth, params.json, tokenizer.model) or Hugging Face's (*.safetensors,
@@ -274,33 +282,53 @@ def serve(model: str | None, **options: Any) -> None:
     BERTH_MODEL, BERTH_WEIGHTS, BERTH_HOST, BERTH_PORT and BERTH_DEGREE stand for what is not given
     here; container images set them.
     """
-    if not _weights_are_meant(model, options["weights"]):
-        options["weights"] = None
     level = getattr(logging, options["log_level"].upper())
     configure_logging(cast(Literal["text", "json"], options["log_format"]), level)
     try:
         keys = _keys(options)
-        serving, settings = _decide(model, options, keys)
-    except (
-        ConfigError, PresetError, PullError, StoreError, TokenizerError, WeightsMissing, ValueError
-    ) as error:  # fmt: skip
+        settings = _settings(options, keys)
+        on_demand = are_several(models, options)
+        if on_demand:
+            several = share_machine(_servings(models, options), options)
+        else:
+            serving = _serving(models[0] if models else None, options)
+    except _REFUSALS as error:
         raise click.UsageError(str(error)) from error
     try:
+        if on_demand:
+            sys.exit(run(_serve_several(several, options["alias"], settings, keys)))
         sys.exit(run(_serve(serving, options["alias"], settings, keys)))
     except CannotListen as error:
         raise click.ClickException(str(error)) from error
 
 
-def _weights_are_meant(model: str | None, weights: str | None) -> bool:
+def _servings(models: Sequence[str], options: dict[str, Any]) -> list[ServingConfig]:
+    """Each model as it would be served alone. Raises what is wrong with one, under its name."""
+    source = click.get_current_context().get_parameter_source
+    if len(models) > 1 and source("weights") is ParameterSource.COMMANDLINE:
+        raise ValueError(f"--weights is of one model, and {len(models)} are given")
+    if len(models) <= 1:
+        return [_serving(models[0] if models else None, options)]
+    servings = []
+    for model in models:
+        try:
+            servings.append(_serving(model, options))
+        except _REFUSALS as error:
+            raise ValueError(f"{model}: {error}") from error
+    return servings
+
+
+def _weights_are_meant(named: str | None, weights: str | None) -> bool:
     """Whether an image's own weights are to be served; always where the owner named them."""
     source = click.get_current_context().get_parameter_source
     if weights is None or source("weights") is not ParameterSource.ENVIRONMENT:
         return True
     holds = holds_files(Path(weights))
-    if source("model") is ParameterSource.COMMANDLINE:
+    own = os.environ.get("BERTH_MODEL", "")
+    if named is not None:
         # Another model's, unless it is the image's own that was named.
-        return holds and model is not None and same_model(model, os.environ.get("BERTH_MODEL", ""))
-    return model is None or holds
+        return holds and same_model(named, own)
+    return not own or holds
 
 
 def _keys(options: dict[str, Any]) -> Keys:
@@ -312,12 +340,9 @@ def _keys(options: dict[str, Any]) -> Keys:
     return keys
 
 
-def _decide(
-    model: str | None, options: dict[str, Any], keys: Keys
-) -> tuple[ServingConfig, ServerSettings]:
-    """Everything the owner said, as two frozen objects. Raises what is wrong with it."""
-    found = find_model(model, options["weights"])
-    settings = ServerSettings(
+def _settings(options: dict[str, Any], keys: Keys) -> ServerSettings:
+    """What the owner said of the server. Raises what is wrong with it."""
+    return ServerSettings(
         host=bind_host(options["host"], keys.asked),
         port=options["port"],
         allow_shutdown=options["allow_shutdown"],
@@ -328,6 +353,12 @@ def _decide(
         forwarded_allow=options["forwarded_allow"],
         log_format=options["log_format"],
     )
+
+
+def _serving(named: str | None, options: dict[str, Any]) -> ServingConfig:
+    """What the owner said of one model; `named` on the command line. Raises what is wrong."""
+    weights = options["weights"] if _weights_are_meant(named, options["weights"]) else None
+    found = find_model(named or os.environ.get("BERTH_MODEL") or None, weights)
     kind = _engine_kind(found.path, options)
     _require(kind)
     degree = _degree(found.path, kind, options)
@@ -361,7 +392,7 @@ def _decide(
         load_in_4bit=options["load_in_4bit"],
         device_map=options["device_map"],
     )
-    serving = open_model(
+    return open_model(
         engine,
         model_id=options["model_id"] or found.name,
         tokenizer=options["tokenizer"],
@@ -371,7 +402,6 @@ def _decide(
         max_waiting=options["max_waiting"],
         request_timeout=options["request_timeout"],
     )
-    return serving, settings
 
 
 def _require(kind: EngineKind) -> None:
@@ -429,6 +459,17 @@ async def _serve(
         return await serve_worker(serving, settings)
     metrics = Metrics()
     models = Models([_model(serving, metrics.of(serving.model_id))], aliases)
+    return await _run(models, settings, metrics, keys)
+
+
+async def _serve_several(
+    several: Several, aliases: Sequence[str], settings: ServerSettings, keys: Keys
+) -> int:
+    metrics = Metrics()
+    return await _run(several.models(metrics, aliases), settings, metrics, keys)
+
+
+async def _run(models: Models, settings: ServerSettings, metrics: Metrics, keys: Keys) -> int:
     shown: list[asyncio.Task[None]] = []
 
     def listening(host: str, port: int) -> None:
@@ -466,13 +507,15 @@ async def _show_loading(models: Models, host: str, port: int) -> None:
     with Progress(
         *columns, TimeElapsedColumn(), transient=True, disable=not watched, console=_STDERR
     ) as progress:
-        task = progress.add_task(models.default.name, total=1.0)
+        names = ", ".join(models.own_names)
+        task = progress.add_task(names, total=1.0)
         while not models.health().ready:
             progress.update(task, completed=models.health().load_fraction or 0.0)
             await asyncio.sleep(0.1)
     where = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host
     url = f"http://{where}:{port}"
-    click.echo(f"{models.default.name} answers at {url}", err=True)
+    verb = "answers" if len(models.own_names) == 1 else "answer"
+    click.echo(f"{names} {verb} at {url}", err=True)
     if watched:
         berth = Path(sys.argv[0]).name if shutil.which("berth") else sys.argv[0]
         click.echo(

@@ -98,7 +98,11 @@ def _limits(server: Server) -> Limits:
     settings, model = server.settings, server.models.default
     service = model.service
     limits = Limits(choices=settings.max_choices, prompts=settings.max_prompts_per_call)
-    if server.keys.asked or not service.max_model_len:
+    if server.keys.asked:
+        return limits
+    if len(server.models.own_names) > 1:  # what holds of one does not of the others
+        return replace(limits, names=server.models.names)
+    if not service.max_model_len:
         return limits
     return replace(
         limits,

@@ -105,6 +105,11 @@ class Models:
         self.default = models[0]
 
     @property
+    def own_names(self) -> tuple[str, ...]:
+        """The models' names, without aliases."""
+        return tuple(self._models)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All names that a request may give, the models' own before the aliases."""
         return (*self._models, *self._aliases)

@@ -59,6 +59,9 @@ OPTIONS: Mapping[str, Kind] = {
 OURS = frozenset(
     {
         "host",
+        "max-loaded",  # a pod serves one model, from start to end
+        "keep-alive",
+        "pin",
         "port",
         "grace",
         "device",
