@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from berth.checkpoint.numbers import ModelNumbers
 from berth.fit.budget import BLOCK
@@ -72,20 +72,29 @@ def share_of(
     )
     (ledger,) = option(request, outline(numbers), Layout(degree)).ledgers
     context = max_model_len or request.wanted_context
-    sequences = min(SEQUENCES, max_num_seqs)
 
-    def taken(context: int, sequences: int) -> tuple[Need, int, int]:
-        """A rank's need, its cache, and what all ranks take."""
+    def share(context: int, sequences: int) -> Share:
         need = ledger.need(context, sequences)
-        cache = need.of(CACHE) if kv_cache_bytes is None else kv_cache_bytes
+        if kv_cache_bytes is not None:
+            need = _with_cache(need, kv_cache_bytes)
         once = sum(need.of(name) for name in _ONCE)
-        return need, cache, (need.bytes - once - need.of(CACHE) + cache) * degree
+        terms = tuple(term for term in need.terms if term.name not in _ONCE)
+        return Share((need.bytes - once) * degree, need.of(CACHE), terms)
 
-    need, cache, size = taken(context, sequences)
-    if size > room:
-        sequences = 1
-        need, cache, size = taken(context, sequences)
-    while size > room and context > BLOCK and kv_cache_bytes is None and max_model_len is None:
+    found = share(context, min(SEQUENCES, max_num_seqs))
+    if kv_cache_bytes is not None or found.bytes <= room:
+        return found
+    found = share(context, 1)
+    while found.bytes > room and context > BLOCK and max_model_len is None:
         context = max(BLOCK, context // 2)
-        need, cache, size = taken(context, sequences)
-    return Share(size, cache, tuple(term for term in need.terms if term.name not in _ONCE))
+        found = share(context, 1)
+    return found
+
+
+def _with_cache(need: Need, size: int) -> Need:
+    """The same with a cache of the operator's size."""
+    terms = tuple(
+        replace(term, bytes=size, low=size, high=size) if term.name == CACHE else term
+        for term in need.terms
+    )
+    return replace(need, terms=terms)
