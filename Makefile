@@ -65,6 +65,7 @@ docs: $(VENV)/.test  ## write the generated pages anew
 	$(BIN)/python -m tools.crd_page docs/workspace.md
 	$(BIN)/python -m berth.workspace.reasons > docs/conditions.md
 	$(BIN)/python -m tools.kaito_page docs/from-kaito.md
+	$(BIN)/python -m berth config schema > docs/berth.schema.json
 	$(BIN)/python -m tools.plan_examples workspace-examples
 	$(BIN)/python docker/generate.py
 	$(BIN)/python charts/schema.py

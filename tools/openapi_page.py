@@ -47,6 +47,9 @@ class _NoModel:
     def start(self) -> None:
         self._refuse()
 
+    def set_max_waiting(self, most: int) -> None:
+        self._refuse()
+
     async def settled(self) -> None:
         self._refuse()
 

@@ -23,6 +23,7 @@ _COMMANDS = {
     "serve": _Command("berth.cli.serve", "Serve a model over HTTP.", ("server", "engine")),
     "chat": _Command("berth.cli.chat", "Talk to a served model in the terminal."),
     "keys": _Command("berth.cli.keys", "Create, list, revoke and rotate API keys.", ("server",)),
+    "config": _Command("berth.cli.config", "Check or show a berth.yaml.", ("server",)),
     "fit": _Command(
         "berth.cli.fit",
         "Say whether a model fits a machine, before anything is paid for.",

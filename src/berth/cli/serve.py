@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from berth.checkpoint.choose import engine_for
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.folder import describe
 from berth.checkpoint.layout import folder_layout
+from berth.cli.config_file import CONFIG_OPTION, Loaded, loaded_by, overridden
+from berth.cli.config_reload import Reload
 from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
 from berth.cli.ends import modules_of
 from berth.cli.refused import refuse
@@ -264,7 +267,7 @@ _PARALLEL = [
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
-@_options(_HTTP, SEVERAL_OPTIONS, STORE_OPTIONS, _ENGINE, _RUNTIME, _PARALLEL)
+@_options([CONFIG_OPTION], _HTTP, SEVERAL_OPTIONS, STORE_OPTIONS, _ENGINE, _RUNTIME, _PARALLEL)
 def serve(models: tuple[str, ...], **options: Any) -> None:
     """Serve MODEL over HTTP: a preset of the catalogue, a folder of weights, or a hub id.
 
@@ -280,10 +283,14 @@ def serve(models: tuple[str, ...], **options: Any) -> None:
     the server listens on this machine only, unless --host is given.
 
     BERTH_MODEL, BERTH_WEIGHTS, BERTH_HOST, BERTH_PORT and BERTH_DEGREE stand for what is not given
-    here; container images set them.
+    here; container images set them. Every other option can be a key of the file of --config, or a
+    variable such as BERTH_LIMITS__MAX_WAITING. SIGHUP reads the file anew.
     """
     level = getattr(logging, options["log_level"].upper())
     configure_logging(cast(Literal["text", "json"], options["log_format"]), level)
+    ctx = click.get_current_context()
+    for line in overridden(ctx, loaded_by(ctx)):
+        _log.info("%s", line)
     try:
         keys = _keys(options)
         settings = _settings(options, keys)
@@ -296,8 +303,8 @@ def serve(models: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError(str(error)) from error
     try:
         if on_demand:
-            sys.exit(run(_serve_several(several, options["alias"], settings, keys)))
-        sys.exit(run(_serve(serving, options["alias"], settings, keys)))
+            sys.exit(run(_serve_several(several, options["alias"], settings, keys, ctx)))
+        sys.exit(run(_serve(serving, options["alias"], settings, keys, ctx)))
     except CannotListen as error:
         raise click.ClickException(str(error)) from error
 
@@ -333,7 +340,9 @@ def _weights_are_meant(named: str | None, weights: str | None) -> bool:
 
 def _keys(options: dict[str, Any]) -> Keys:
     """Who may call, as it is now. Raises ValueError or StoreError."""
-    own = parse_api_keys(os.environ.get("BERTH_API_KEY"))
+    from_file: Loaded = options["config"]
+    given = (*parse_api_keys(os.environ.get("BERTH_API_KEY")), *from_file.keys)
+    own = tuple(dict.fromkeys(given))
     where = place_if_any(options["state_dir"], options["database"])
     keys = Keys(own, None if where is None else KeySource(where))
     keys.load()
@@ -453,20 +462,38 @@ def _endpoint(text: str | None) -> tuple[str | None, int | None]:
 
 
 async def _serve(
-    serving: ServingConfig, aliases: Sequence[str], settings: ServerSettings, keys: Keys
+    serving: ServingConfig,
+    aliases: Sequence[str],
+    settings: ServerSettings,
+    keys: Keys,
+    ctx: click.Context,
 ) -> int:
     if serving.launch.node_rank > 0:
         return await serve_worker(serving, settings)
     metrics = Metrics()
-    models = Models([_model(serving, metrics.of(serving.model_id))], aliases)
+    model = _model(serving, metrics.of(serving.model_id))
+    models = Models([model], aliases)
+    _reload_on_sighup(Reload(ctx, loaded_by(ctx), keys, models.set_aliases, model.set_max_waiting))
     return await _run(models, settings, metrics, keys)
 
 
 async def _serve_several(
-    several: Several, aliases: Sequence[str], settings: ServerSettings, keys: Keys
+    several: Several,
+    aliases: Sequence[str],
+    settings: ServerSettings,
+    keys: Keys,
+    ctx: click.Context,
 ) -> int:
     metrics = Metrics()
-    return await _run(several.models(metrics, aliases), settings, metrics, keys)
+    models = several.models(metrics, aliases)
+    _reload_on_sighup(Reload(ctx, loaded_by(ctx), keys, models.set_aliases, None))
+    return await _run(models, settings, metrics, keys)
+
+
+def _reload_on_sighup(reload: Reload) -> None:
+    """Without a file the signal ends the server, as it ends any program."""
+    if reload.path is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
 async def _run(models: Models, settings: ServerSettings, metrics: Metrics, keys: Keys) -> int:

@@ -57,8 +57,10 @@ _NODE_PATHS = re.compile(r"(?:/compat/node)?/(?:status|chat/ask|chat/errors|mode
 _QUERY_KEYS = ((_NODE_PATHS, "authKey"), (re.compile(r"/v1(?:/.*)?"), "authorization"))
 
 
-def parse_api_keys(text: str | None) -> tuple[str, ...]:
+def parse_api_keys(text: str | None, where: str = "BERTH_API_KEY") -> tuple[str, ...]:
     """The keys in BERTH_API_KEY: one, or several separated by commas; none if unset or empty.
+
+    `where` is what an error names in its place.
 
     Raises:
         ValueError: a key that no header can carry, or a placeholder. The key is not repeated.
@@ -66,11 +68,9 @@ def parse_api_keys(text: str | None) -> tuple[str, ...]:
     keys = tuple(key for key in (part.strip() for part in (text or "").split(",")) if key)
     for position, key in enumerate(keys, start=1):
         if not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError(
-                f"key {position} of BERTH_API_KEY must be printable ASCII without spaces"
-            )
+            raise ValueError(f"key {position} of {where} must be printable ASCII without spaces")
         if key in _PLACEHOLDERS:
-            raise ValueError(f"key {position} of BERTH_API_KEY is a placeholder; choose your own")
+            raise ValueError(f"key {position} of {where} is a placeholder; choose your own")
     return keys
 
 

@@ -38,7 +38,7 @@ class Admission:
         self.template_variables = config.template.variables
         self._template = config.template
         self._tokenizer = config.tokenizer
-        self._max_waiting = config.max_waiting
+        self.max_waiting = config.max_waiting
         self._finished_at: deque[float] = deque(maxlen=_RECENT)
 
     @cached_property
@@ -108,7 +108,7 @@ class Admission:
         return spellings
 
     def _refuse_if_full(self, active: int, ready: Ready) -> None:
-        limit = ready.max_num_seqs + self._max_waiting
+        limit = ready.max_num_seqs + self.max_waiting
         if active >= limit:
             raise Overloaded(
                 f"The server already has {limit} requests, as many as it takes.",
@@ -120,4 +120,4 @@ class Admission:
         if len(self._finished_at) < 2:
             return 1.0
         pace = (self._finished_at[-1] - self._finished_at[0]) / (len(self._finished_at) - 1)
-        return min(max(pace * max(self._max_waiting, 1) / 2, 1.0), _MAX_RETRY_AFTER)
+        return min(max(pace * max(self.max_waiting, 1) / 2, 1.0), _MAX_RETRY_AFTER)

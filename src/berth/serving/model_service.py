@@ -120,6 +120,10 @@ class ModelService:
 
     # Requests.
 
+    def set_max_waiting(self, most: int) -> None:
+        """See `StartableService`."""
+        self._admission.max_waiting = most
+
     @property
     def max_model_len(self) -> int:
         """See `Service`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from berth.serving.errors import EngineFailed, ModelNotFound, TimedOut, Unavailable
 from berth.serving.service import Health, Service, StartableService
@@ -35,10 +35,18 @@ class Model:
         self._make_generating = generating
         self._generating: StartableService | None = None
         self._draining = False
+        self._max_waiting: int | None = None  # the services' own
 
     @property
     def name(self) -> str:
         return self.service.model_id
+
+    def set_max_waiting(self, most: int) -> None:
+        """Requests that may wait for each of its engines, from the next request on."""
+        self._max_waiting = most
+        for service in (self.service, self._generating):
+            if service is not None:
+                service.set_max_waiting(most)
 
     @property
     def generates(self) -> bool:
@@ -69,6 +77,8 @@ class Model:
         if self._generating is None:
             log.info("a request needs generate: starting the transformers engine beside the native")
             self._generating = self._make_generating()
+            if self._max_waiting is not None:
+                self._generating.set_max_waiting(self._max_waiting)
             self._generating.start()
         try:
             async with asyncio.timeout(seconds):
@@ -101,8 +111,12 @@ class Models:
             aliases: further names of the first one.
         """
         self._models = {model.name: model for model in models}
-        self._aliases = dict.fromkeys(aliases, models[0])
         self.default = models[0]
+        self.set_aliases(aliases)
+
+    def set_aliases(self, aliases: Iterable[str]) -> None:
+        """Further names of the first model, in place of those it had."""
+        self._aliases = dict.fromkeys(aliases, self.default)
 
     @property
     def own_names(self) -> tuple[str, ...]:

@@ -115,6 +115,10 @@ class StartableService(Service, Protocol):
         """Begin to load; returns at once."""
         ...
 
+    def set_max_waiting(self, most: int) -> None:
+        """Requests that may wait beyond those of one step, from the next request on."""
+        ...
+
     async def settled(self) -> None:
         """Return when an engine has answered, or cannot run, or the service is ending."""
         ...

@@ -58,6 +58,7 @@ OPTIONS: Mapping[str, Kind] = {
 # Those that follow from where the pod is.
 OURS = frozenset(
     {
+        "config",  # a pod's file is this one
         "host",
         "max-loaded",  # a pod serves one model, from start to end
         "keep-alive",

@@ -1,0 +1,1 @@
+"""One typed configuration, `berth.yaml`: read with positions, laid under the environment. Pure."""
