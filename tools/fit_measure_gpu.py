@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from berth.models.parallel import Group
+    from berth.models.weights.source import WeightError
 
 RAN_OUT = 3
 _NEW_TOKENS = 8
@@ -141,6 +142,12 @@ class _RandomSource:
         dtype = getattr(torch, self.config.dtype)
         row = torch.randn(shape[-1], generator=torch.Generator().manual_seed(0)).mul_(0.02)
         return row.to(dtype).expand(shape)
+
+    def refuse(self, name: str, why: str) -> WeightError:
+        """What is made up is never refused; the protocol asks for it."""
+        from berth.models.weights import source
+
+        return source.WeightError(name, "no file", why)
 
     def release(self, name: str) -> None:
         """Nothing is held."""

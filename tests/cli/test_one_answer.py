@@ -21,12 +21,14 @@ from hypothesis import strategies as st
 from berth.checkpoint.architectures import by_class
 from berth.checkpoint.folder import describe, load_config
 from berth.checkpoint.numbers import numbers_of
+from berth.checkpoint.weight_format import StoredTensor
 from berth.cli.model_source import Model, ModelError, open_model
 from berth.cli.refused import refuse
 from berth.cli.serve import _engine_kind
 from berth.fit import FitInputError, FitRequest, fit, own_gpus
-from berth.models.weights.names import tensor_shapes
+from berth.models.weights.names import stored_tensors, tensor_shapes
 from berth.protocol.engines import EngineKind
+from models.packed import LAYOUTS, quantization
 
 DRAWS = int(os.environ.get("BERTH_DRAWS", "300"))
 OPTIONS: dict[str, Any] = {
@@ -38,6 +40,7 @@ OPTIONS: dict[str, Any] = {
     "degree": 1,
     "nnodes": 1,
 }
+_INTEGERS = {"int8": ("I8", 1), "int32": ("I32", 4)}
 _STORED = {"float32": ("F32", 4), "bfloat16": ("BF16", 2), "float16": ("F16", 2)}
 
 flags = st.booleans()
@@ -75,7 +78,14 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "head_dim": st.sampled_from([8, 7, None]),
     "max_position_embeddings": st.sampled_from([64, 0, None]),
     "num_key_value_heads": st.sampled_from([1, 2, 3, 4]),
-    "quantization_config": st.sampled_from([{"quant_method": q} for q in ("gptq", "awq", "fp8")]),
+    "quantization_config": st.sampled_from(
+        [
+            *({"quant_method": q} for q in ("gptq", "awq", "fp8")),
+            *(quantization(layout, "lm_head") for layout in LAYOUTS),
+            quantization(LAYOUTS[0]),
+            quantization(LAYOUTS[1], num_bits=4),
+        ]
+    ),
     "multi_query": flags,
     "new_decoder_architecture": flags,
     "alibi": flags,
@@ -105,16 +115,16 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
 def write_weights(folder: Path, dtype: str) -> None:
     """What the native engine would read, or a tensor that tells the dtype; zeros, in one file."""
     try:
-        shapes = tensor_shapes(load_config(folder))
+        config = load_config(folder)
+        tensors = stored_tensors(config, tensor_shapes(config))
     except ValueError:
-        shapes = {"w": (4, 4)}
-    name, width = _STORED[dtype]
+        tensors = {"w": StoredTensor((4, 4))}
     header, at = {}, 0
-    for tensor, shape in shapes.items():
-        size = width
-        for dim in shape:
+    for tensor, told in tensors.items():
+        name, size = _STORED[dtype] if dtype in told.dtypes else _INTEGERS[min(told.dtypes)]
+        for dim in told.shape:
             size *= dim
-        header[tensor] = {"dtype": name, "shape": list(shape), "data_offsets": [at, at + size]}
+        header[tensor] = {"dtype": name, "shape": list(told.shape), "data_offsets": [at, at + size]}
         at += size
     content = json.dumps(header).encode()
     with (folder / "model.safetensors").open("wb") as file:

@@ -67,7 +67,9 @@ class ModelConfig:
     logit_softcap: float | None = None
     bos_id: int | None = None
     eos_ids: tuple[int, ...] = ()
-    dtype: str = "bfloat16"  # as stored
+    dtype: str = "bfloat16"  # as stored, of what is not packed
+    weight_format: str = "plain"  # of linear layers: a name of weight_format.FORMATS
+    head_packed: bool = False  # whether the output head is one of those
 
     def window(self, layer: int) -> int | None:
         """How far back `layer` looks, in tokens; None if it sees everything."""

@@ -10,15 +10,6 @@ from berth.checkpoint.config import RopeScaling
 from berth.checkpoint.fields import DTYPES, Fields
 
 
-def refuse_quantised(fields: Fields) -> None:
-    """Raises ConfigError if the weights are not plain floating-point numbers."""
-    if fields.has("quantization_config"):
-        raise fields.refuse(
-            "quantization_config",
-            "quantised weights are not read; use a folder in float32, float16 or bfloat16",
-        )
-
-
 def end_tokens(
     fields: Fields, generation: Mapping[str, Any] | None, default: tuple[int, ...]
 ) -> tuple[int, ...]:

@@ -184,7 +184,7 @@ class ModelNumbers:
     pooler: bool = False  # BERT's dense layer over the first token
     rotations: int = 1  # kinds of rotary angles: layers with a window may have their own
     dtype: str | None = None  # the checkpoint's, as config.json says it
-    quantization: str | None = None  # quant_method, if config.json names one
+    quantization: str | None = None  # how weights are packed: packed.py's name, or quant_method
     extra: tuple[Tensor, ...] = ()  # a vision tower, per-layer embeddings …
     # What belongs to the checkpoint and is not in these numbers, in words. If this is not
     # empty, the numbers give no exact size.

@@ -16,10 +16,10 @@ from berth.checkpoint.hf_keys import (
     end_tokens,
     number_format,
     refuse_partial_rotary,
-    refuse_quantised,
     rope_keys,
 )
 from berth.checkpoint.layers import Attention, Mlp, ModelNumbers
+from berth.checkpoint.packed import packed_layers
 
 EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"  # of every architecture
@@ -53,7 +53,7 @@ def native_config(
     Raises:
         ConfigError: a key is missing or malformed, or asks for what is not computed.
     """
-    refuse_quantised(fields)
+    packed = packed_layers(fields)
     if activations:
         _refuse_other_activations(fields, activations)
     mixer, part = _alike(numbers, fields)
@@ -87,7 +87,7 @@ def native_config(
         "eos_ids": end_tokens(fields, generation, eos),
         "dtype": number_format(fields),
     }
-    return validated(ModelConfig(**(settings | dict(rope) | more)), fields.file)
+    return validated(ModelConfig(**(settings | packed | dict(rope) | more)), fields.file)
 
 
 def _refuse_other_activations(fields: Fields, known: Collection[str]) -> None:

@@ -37,6 +37,7 @@ from berth.checkpoint.layers import (
     cached_per_token,
     state_elements,
 )
+from berth.checkpoint.packed import name_of_packing
 from berth.checkpoint.tensors import all_tensors
 from berth.checkpoint.towers import SEEING, with_tower
 
@@ -119,6 +120,7 @@ def numbers_of(config: ModelConfig) -> ModelNumbers:
         norm_bias=config.norm_bias,
         rotations=1 if config.rope_local_theta is None else 2,
         dtype=config.dtype,
+        quantization=name_of_packing(config.weight_format, config.head_packed),
     )
 
 

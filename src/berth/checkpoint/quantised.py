@@ -1,6 +1,7 @@
 """Whether an engine of this installation reads a model's packed weights. No torch.
 
-Only the transformers engine reads any. Of transformers 5.23's methods some need nothing more than
+The native engine reads compressed-tensors' 8-bit weights (packed.py), which needs no package; this
+is about the transformers engine. Of transformers 5.23's methods some need nothing more than
 itself (it unpacks fp8 and mxfp4 to bfloat16 if there is no GPU for them); the others need packages
 that no extra of Berth brings. Source: the `validate_environment` of quantizers/quantizer_*.py.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from berth.checkpoint.packed import is_read_natively
 
 # What `import` calls the package, and what pip does.
 _PACKAGES: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -58,7 +61,9 @@ def method_of(config: Mapping[str, Any]) -> str | None:
 def complaint(
     config: Mapping[str, Any], installed: Callable[[str], bool] | None = None
 ) -> str | None:
-    """`complaint_of` what a config.json says."""
+    """`complaint_of` what a config.json says; None too for what the native engine unpacks."""
+    if is_read_natively(config):
+        return None
     return complaint_of(method_of(config), installed or is_installed)
 
 

@@ -17,6 +17,7 @@ from berth.checkpoint.layers import (
     ModelNumbers,
     Moe,
 )
+from berth.checkpoint.packed import packing_of
 
 
 def decoder(
@@ -31,7 +32,6 @@ def decoder(
     **more: Any,
 ) -> ModelNumbers:
     """A decoder, `mixer` and `part` by layer; `tied` and `context` if the file is silent."""
-    quantization = fields.nested("quantization_config")
     count = fields.whole("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     return ModelNumbers(
         architecture=name,
@@ -44,7 +44,7 @@ def decoder(
         context=context_of(fields, context),
         tied=fields.flag("tie_word_embeddings", tied),
         dtype=dtype_of(fields),
-        quantization=quantization.text("quant_method") if quantization else None,
+        quantization=packing_of(fields),
         unused=predictors(fields),
         **more,
     )

@@ -13,6 +13,8 @@ from berth.checkpoint.headers import HeaderError, Version
 from berth.checkpoint.index import stored_files
 
 FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+# safetensors' names of what Berth reads, and torch's.
+TORCH_NAMES = {**FLOATS, "I8": "int8", "I32": "int32", "I64": "int64"}
 _SLICE = 64 * 1024 * 1024
 
 

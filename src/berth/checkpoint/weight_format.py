@@ -42,5 +42,32 @@ class _Plain(StoredFormat):
         return {"weight": StoredTensor((out, width))}
 
 
-PLAIN = _Plain()
-FORMATS: Mapping[str, StoredFormat] = {each.name: each for each in (PLAIN,)}
+class _Int8(StoredFormat):
+    """compressed-tensors' int-quantized: integers and, for each output, what they are multiplied
+    by (compressors/naive_quantized/base.py there)."""
+
+    name = "int8"
+
+    def tensors(self, out: int, width: int) -> Mapping[str, StoredTensor]:
+        return {
+            "weight": StoredTensor((out, width), frozenset({"int8"})),
+            "weight_scale": StoredTensor((out, 1)),
+        }
+
+
+class _Int8Words(StoredFormat):
+    """compressed-tensors' pack-quantized of 8 bits: four integers in an int32
+    (compressors/pack_quantized there)."""
+
+    name = "int8-words"
+
+    def tensors(self, out: int, width: int) -> Mapping[str, StoredTensor]:
+        return {
+            "weight_packed": StoredTensor((out, -(-width // 4)), frozenset({"int32"})),
+            "weight_scale": StoredTensor((out, 1)),
+            "weight_shape": StoredTensor((2,), frozenset({"int64", "int32"})),
+        }
+
+
+PLAIN, INT8, INT8_WORDS = _Plain(), _Int8(), _Int8Words()
+FORMATS: Mapping[str, StoredFormat] = {each.name: each for each in (PLAIN, INT8, INT8_WORDS)}

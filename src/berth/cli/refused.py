@@ -17,7 +17,7 @@ from berth.checkpoint.header_file import forget_headers, read_header
 from berth.checkpoint.headers import HeaderError
 from berth.checkpoint.index import indexed_in, stored_files
 from berth.checkpoint.layout import POINTER, folder_layout
-from berth.checkpoint.stored import FLOATS
+from berth.checkpoint.stored import TORCH_NAMES
 from berth.checkpoint.text_types import TEXT_TYPES
 from berth.images.weight_files import WeightsMissing, whole_safetensors
 from berth.models.weights.binding import bind, complaint, is_harmless, refuse_unlike
@@ -135,7 +135,7 @@ def _header(file: Path) -> dict[str, _Tensor]:
         tensors = read_header(file).tensors
     except (OSError, HeaderError) as error:
         raise WeightError("", file.name, str(error)) from error
-    return {t.name: _Tensor(t.shape, FLOATS.get(t.dtype, t.dtype)) for t in tensors}
+    return {t.name: _Tensor(t.shape, TORCH_NAMES.get(t.dtype, t.dtype)) for t in tensors}
 
 
 def _is_zero_bias(file: Path, name: str) -> bool:

@@ -130,6 +130,11 @@ def _int4_32(matrices: int, rows: int, columns: int) -> int:
 # Of a checkpoint, never made by an engine: Kimi K2's, which packs the routed experts alone.
 _PACKED_EXPERTS = Scheme("int4", frozenset({"expert"}), _int4_32, "4.5")
 
+# compressed-tensors' 8 bits with a scale a channel, which the native engine keeps in float32.
+_INT8_CHANNEL = Scheme("int8-channel", _LINEAR, _int8_rows, "8.0")
+_INT8_CHANNEL_HEAD = Scheme("int8-channel", _LINEAR | {"head"}, _int8_rows, "8.0")
+_OURS = {"int8-channel": _INT8_CHANNEL, "int8-channel-head": _INT8_CHANNEL_HEAD}
+
 # quant_method (or format) of a config.json.
 _CHECKPOINTS = {
     "fp8": "fp8",
@@ -145,4 +150,6 @@ def scheme_of_checkpoint(method: str | None) -> Scheme | None:
     """The scheme of a checkpoint's quant_method; None if it has none or we cannot tell."""
     if method == "pack-quantized":
         return _PACKED_EXPERTS
+    if method in _OURS:
+        return _OURS[method]
     return SCHEMES.get(_CHECKPOINTS.get((method or "").lower(), ""))

@@ -276,6 +276,8 @@ class _Checkpoint:
 def _checkpoint(request: FitRequest, plan: Outline) -> _Checkpoint:
     if request.stored_bytes is None or request.quantize is not None:
         return _Checkpoint()
+    if request.scheme is not None and arithmetic(request.engine).repacks:
+        return _Checkpoint()
     own = _own_bytes(request, plan)
     stored = request.stored_bytes
     if not request.model.quantization:

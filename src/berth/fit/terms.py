@@ -160,6 +160,7 @@ class Ledger:
                 largest=self.stage.largest,
                 element=request.element,
                 stored=ELEMENT_BYTES[request.stored_dtype],
+                packed=request.scheme is not None,
             ),
             self._kind,
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from berth.kernels.int8 import Int8Linear
 from berth.kernels.linear import FewRows, FewRowsLinear, Linear, OneDnnLinear, TorchLinear
-from berth.models.formats import Packed, PlainWeight
+from berth.models.formats import Int8Weight, Packed, PlainWeight
 
 
 def choose_linear(packed: Packed, bias: torch.Tensor | None = None, *, pack: bool = True) -> Linear:
@@ -17,6 +18,8 @@ def choose_linear(packed: Packed, bias: torch.Tensor | None = None, *, pack: boo
     """
     if isinstance(packed, PlainWeight):
         return _plain(packed.weight, bias, pack)
+    if isinstance(packed, Int8Weight):
+        return Int8Linear(packed.weight, packed.scale, bias)
     raise TypeError(f"no product for {type(packed).__name__}")
 
 

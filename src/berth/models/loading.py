@@ -11,8 +11,8 @@ from berth.limits.memory import give_back
 from berth.models.formats import Packed, Rows, WeightFormat, format_named
 from berth.models.linear import choose_linear
 from berth.models.parallel import ColumnLinear, Group, RowLinear, divide
-from berth.models.weights.names import tensor_shapes
-from berth.models.weights.source import WeightSource
+from berth.models.weights.names import format_of, tensor_shapes
+from berth.models.weights.source import WeightError, WeightSource
 
 __all__ = ["Loader", "Rows"]
 
@@ -103,9 +103,22 @@ class Loader:
     ) -> None:
         """Copy a part of a tensor, converted to `into`'s dtype, and count the bytes."""
         into.copy_(self._source.read(name, dim=dim, start=start, length=length))
+        self.done(name, into)
+
+    def read(self, name: str, *, start: int = 0, length: int | None = None) -> torch.Tensor:
+        """Rows of a tensor as they are stored."""
+        return self._source.read(name, start=start, length=length)
+
+    def done(self, name: str, taken: torch.Tensor) -> None:
+        """Let go of what `read` gave, and count `taken`, which was made of it."""
         self._source.release(name)
-        self.bytes += into.nbytes
-        self._loaded(into.nbytes)
+        self.bytes += taken.nbytes
+        self._loaded(taken.nbytes)
+
+    def refuse(self, name: str, why: str) -> WeightError:
+        """The error to raise about a tensor's content."""
+        return self._source.refuse(name, why)
 
     def _format(self, layer: str) -> WeightFormat:
-        return format_named("plain")
+        name = f"{layer}.weight"
+        return format_named(format_of(self._source.config, name, self._shapes[name]))

@@ -21,6 +21,7 @@ from berth.protocol.messages import (
 from engines.host.supervised import alive, engine, poll
 from engines.native.harness import Engine, random_prompt
 from models.checkpoints import save_transformers, tiny_config, write_meta
+from models.packed import pack
 
 PROMPTS = [random_prompt(i, 3 + 5 * (i % 9)) for i in range(32)]
 
@@ -51,6 +52,16 @@ def test_greedy_text_is_the_same_at_any_degree_alone_and_among_31_others(
         running.send(Shutdown())
         assert running.process.wait(60) == 0
         poll(lambda: not any(alive(pid) for pid in running.pids.values()))
+
+
+def test_packed_weights_give_the_same_text_as_two_ranks(tmp_path: Path) -> None:
+    save_transformers(tmp_path / "plain", "llama", seed=5)
+    pack(tmp_path / "plain", tmp_path / "packed", tmp_path / "meant", "pack-quantized")
+    inside = Engine(tmp_path / "packed", prefix_caching=False)
+    expected = [inside.run(prompt) for prompt in PROMPTS[:8]]
+    with engine(tmp_path / "packed", tmp_path, degree=2) as running:
+        running.ready(2)
+        assert running.generate(PROMPTS[:8]) == expected
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ class Loading:
     largest: int  # bytes of the rank's largest tensor
     element: Fraction  # bytes of an element during computation
     stored: Fraction  # as the checkpoint has it
+    packed: bool = False  # the layers' matrices are packed
 
 
 class EngineArithmetic(ABC):
@@ -43,6 +44,8 @@ class EngineArithmetic(ABC):
     kv_dtypes: ClassVar[frozenset[str]] = frozenset()  # that can be chosen for the cache
     kv_dtype: ClassVar[str | None] = None  # of the cache if nothing was asked for; None: computed
     schemes: ClassVar[frozenset[str]] = frozenset()  # of packed weights that it loads
+    # It keeps packed weights in a layout of its own, whose size the files do not tell.
+    repacks: ClassVar[bool] = False
     # What can be proposed if it does not fit: a smaller cache, packed weights, the mildest
     # first.
     smaller_cache: ClassVar[str | None] = None

@@ -24,12 +24,14 @@ _SAMPLER_BYTES = 4 * _FLOAT32 + 2 * 8
 
 
 class Native(EngineArithmetic):
-    """Blocks of 16 tokens serve all layers; ranks share each matrix; nothing is quantised."""
+    """Blocks of 16 tokens serve all layers; ranks share each matrix; nothing is quantised here."""
 
     splits = "matrices"
     block = 16
     activation_spread = 0.1
     exact_loading = True
+    schemes = frozenset({"int8-channel"})
+    repacks = True
 
     def computes(self, architecture: str) -> bool:
         return architecture in CLASSES
@@ -110,6 +112,8 @@ class Native(EngineArithmetic):
             return 0
         numbers, degree = loading.numbers, loading.degree
         ratio = loading.stored / loading.element
+        if loading.packed:
+            return self._load_packed(loading)
         pieces: list[tuple[int, int]] = []  # elements of a rank's matrix, of its largest source
         for layer, _ in loading.layers[-1:]:
             pieces += _pieces(numbers.hidden, layer.mixer, layer.feed_forward, degree)
@@ -124,6 +128,23 @@ class Native(EngineArithmetic):
             worst = max(worst, extra - after)
             after += own
         return ceil_bytes(worst, loading.element)
+
+    def _load_packed(self, loading: Loading) -> int:
+        """Bytes stay as they are; a packed layer's largest source is mapped, and perhaps unpacked,
+        while it is copied. A head that is not packed is the worst, unless it is tied.
+        """
+        layer = [
+            2 * source
+            for kind, _ in loading.layers[-1:]
+            for _, source in _pieces(
+                loading.numbers.hidden, kind.mixer, kind.feed_forward, loading.degree
+            )
+        ]
+        head = 0
+        if not loading.numbers.tied:
+            rows = loading.numbers.vocab * loading.numbers.hidden // loading.degree
+            head = ceil_bytes(rows, max(loading.element, loading.stored))
+        return max(*layer, head)
 
 
 def _pieces(hidden: int, mixer: object, feed_forward: object, degree: int) -> list[tuple[int, int]]:

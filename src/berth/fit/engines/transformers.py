@@ -16,7 +16,7 @@ class Transformers(EngineArithmetic):
 
     splits = "layers"
     block = 1
-    schemes = frozenset({"fp8", "int8", "nf4", "awq", "gptq", "mxfp4", "int4"})
+    schemes = frozenset({"fp8", "int8", "nf4", "awq", "gptq", "mxfp4", "int4", "int8-channel"})
     quantises = ("int8", "nf4")
 
     def default_batch_tokens(self, device_total: int) -> int:

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from berth.checkpoint.weight_format import StoredFormat
+from berth.models.weights.source import WeightError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,18 @@ class Reader(Protocol):
         Args:
             dim, start, length: the part, as `torch.narrow` has it; None: to the end.
         """
+        ...
+
+    def read(self, name: str, *, start: int = 0, length: int | None = None) -> torch.Tensor:
+        """Rows of a tensor as they are stored: a view, for a format that converts by itself."""
+        ...
+
+    def done(self, name: str, taken: torch.Tensor) -> None:
+        """Let go of what `read` gave, and count `taken`, which was made of it."""
+        ...
+
+    def refuse(self, name: str, why: str) -> WeightError:
+        """The error to raise about a tensor's content."""
         ...
 
 

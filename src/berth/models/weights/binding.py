@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from berth.checkpoint.config import ModelConfig
-from berth.checkpoint.fields import DTYPES
 from berth.checkpoint.index import INDEX
-from berth.models.weights.names import HEAD, embedding_name, tensor_shapes
+from berth.checkpoint.weight_format import FLOATS, PLAIN, StoredTensor
+from berth.models.weights.names import HEAD, embedding_name, stored_tensors, tensor_shapes
 from berth.models.weights.source import WeightError
 
 # Parts of a name that stand for a wrapped module, wherever they are.
@@ -61,7 +61,7 @@ def bind(where: Mapping[str, str], config: ModelConfig) -> dict[str, str]:
         WeightError: several stored tensors would be one of the model's.
     """
     embedding = embedding_name(config)
-    known = {*tensor_shapes(config), embedding, HEAD}
+    known = {*stored_tensors(config, tensor_shapes(config)), embedding, HEAD}
     base = embedding.partition(".")[0] + "."
     plain = {stored: unwrapped(stored) for stored in where}
     prefix = _prefix(plain.values(), embedding.removeprefix(base), base)
@@ -184,17 +184,17 @@ def refuse_unlike(
     Raises:
         WeightError: the first that is missing, of another shape or of a wrong dtype.
     """
-    for name, shape in expected.items():
+    for name, tensor in stored_tensors(config, expected).items():
         own = stored_name(name, names, config)
         if own not in stored:
-            raise missing(own, stored, where, indexed)
-        if wrong := dtype_refusal(stored[own].dtype):
+            raise missing(own, stored, where, indexed, config)
+        if wrong := dtype_refusal(stored[own].dtype, tensor):
             raise WeightError(own, where[own], wrong)
-        if stored[own].shape != shape:
+        if stored[own].shape != tensor.shape:
             raise WeightError(
                 own,
                 where[own],
-                f"its shape is {stored[own].shape}, but config.json asks for {shape}",
+                f"its shape is {stored[own].shape}, but config.json asks for {tensor.shape}",
             )
 
 
@@ -207,7 +207,11 @@ def stored_name(name: str, names: Mapping[str, str], config: ModelConfig) -> str
 
 
 def missing(
-    name: str, stored: Iterable[str], where: Mapping[str, str], indexed: Mapping[str, str]
+    name: str,
+    stored: Iterable[str],
+    where: Mapping[str, str],
+    indexed: Mapping[str, str],
+    config: ModelConfig,
 ) -> WeightError:
     """The error of a tensor that no file has."""
     if name in indexed:
@@ -216,7 +220,7 @@ def missing(
     many = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else files[0] if files else ""
     module = name.rpartition(".")[0]
     packed = next((s for s in stored if s.endswith(_PACKED) and module in unwrapped(s)), None)
-    if packed is not None:
+    if packed is not None and not is_packed(config):
         return WeightError(name, many, f"is missing, and {packed} is there: {complaint(packed)}")
     if name == HEAD:
         return WeightError(
@@ -228,10 +232,22 @@ def missing(
     return WeightError(name, many, "is missing")
 
 
-def dtype_refusal(dtype: str) -> str | None:
-    """Why a tensor of this dtype is refused; None if it is not."""
-    if dtype in DTYPES:
+def is_packed(config: ModelConfig) -> bool:
+    """Whether the weights of linear layers are packed."""
+    return config.weight_format != PLAIN.name
+
+
+def dtype_refusal(dtype: str, tensor: StoredTensor | None = None) -> str | None:
+    """Why a tensor of this dtype is refused; None if it is not.
+
+    Args:
+        tensor: what is to be there; None: floats.
+    """
+    allowed = FLOATS if tensor is None else tensor.dtypes
+    if dtype in allowed:
         return None
+    if allowed != FLOATS:
+        return f"its dtype is {dtype}; by config.json it must be {' or '.join(sorted(allowed))}"
     return (
         f"its dtype is {dtype}; weights must be float32, float16 or bfloat16 "
         "(quantised and fp8 files are not read)"
@@ -256,7 +272,7 @@ def complaint(name: str, config: ModelConfig | None = None, *, meta: bool = Fals
             "it is part of an adapter (LoRA) that was not merged into the model; merge it with "
             "peft's merge_and_unload() and save the result"
         )
-    if plain.endswith(_PACKED):
+    if plain.endswith(_PACKED) and (config is None or not is_packed(config)):
         return (
             f"it is part of quantised weights, and {file} has no quantization_config that "
             f"says how to read them; get the model's own {file}, or its unquantised weights"

@@ -16,6 +16,7 @@ from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.hf import to_hf
 from berth.checkpoint.layout import folder_layout
 from berth.checkpoint.meta import to_meta
+from berth.checkpoint.weight_format import PLAIN
 from berth.models.weights.digests import write_digests
 from berth.models.weights.folder import open_weights
 from berth.models.weights.names import (
@@ -92,6 +93,11 @@ def convert_hf_to_meta(src: str | Path, dst: str | Path, shards: int = 1) -> Mod
     src, dst = Path(src), Path(dst)
     _require_layout(src, "hf")
     with closing(open_weights(src)) as source:
+        if source.config.weight_format != PLAIN.name:
+            raise ConfigError(
+                "config.json: quantization_config: packed weights are not converted; convert the "
+                "model that they were made from"
+            )
         # Meta's layout has no tied head: reading lm_head.weight gives the embedding.
         config = replace(source.config, rope_interleaved=True, tie_embeddings=False)
         params = to_meta(config)

@@ -13,13 +13,14 @@ from berth.checkpoint.index import SINGLE, indexed_in, stored_files
 from berth.models.weights.binding import (
     bind,
     complaint,
+    dtype_refusal,
     is_harmless,
     missing,
     refuse_unlike,
     stored_name,
 )
-from berth.models.weights.files import Entry, TensorFile, dtype_complaint, is_zero_bias
-from berth.models.weights.names import embedding_name
+from berth.models.weights.files import Entry, TensorFile, is_zero_bias
+from berth.models.weights.names import embedding_name, stored_tensors, tensor_shapes
 from berth.models.weights.safetensors_file import SafetensorsFile
 from berth.models.weights.source import WeightError
 
@@ -41,6 +42,7 @@ class SafetensorsSource:
         self._files, self._where = open_files(folder, self._embedding)
         self._indexed = indexed_in(folder)
         self._names = bind(self._where, config)
+        self._tensors = stored_tensors(config, tensor_shapes(config))
 
     @property
     def files(self) -> Sequence[TensorFile]:
@@ -67,10 +69,14 @@ class SafetensorsSource:
         self, name: str, *, dim: int = 0, start: int = 0, length: int | None = None
     ) -> torch.Tensor:
         file, entry = self._find(name)
-        if wrong := dtype_complaint(entry):
+        if wrong := dtype_refusal(entry.dtype, self._tensors.get(name)):
             raise WeightError(self._stored(name), file.path.name, wrong)
         view = file.view(self._stored(name))
         return view.narrow(dim, start, view.shape[dim] - start if length is None else length)
+
+    def refuse(self, name: str, why: str) -> WeightError:
+        file, _ = self._find(name)
+        return WeightError(self._stored(name), file.path.name, why)
 
     def release(self, name: str) -> None:
         file, _ = self._find(name)
@@ -87,7 +93,7 @@ class SafetensorsSource:
         stored = self._stored(name)
         where = self._where.get(stored)
         if where is None:
-            raise missing(stored, self._where, self._where, self._indexed)
+            raise missing(stored, self._where, self._where, self._indexed, self.config)
         return self._files[where], self._files[where].entries[stored]
 
 

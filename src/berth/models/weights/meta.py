@@ -118,6 +118,9 @@ class MetaSource:
             offset += size
         return _join(parts or [views[0].narrow(dim, 0, 0)], dim)
 
+    def refuse(self, name: str, why: str) -> WeightError:
+        return WeightError(str(meta_name(name)), self.files[0].path.name, why)
+
     def release(self, name: str) -> None:
         for file in self._files:
             if self._found(file, name) is not None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from berth.checkpoint.architectures import Native, by_native_name
 from berth.checkpoint.config import ModelConfig
 from berth.checkpoint.meta_files import SHARD, shard_names
 from berth.checkpoint.native import EMBEDDING, HEAD
+from berth.checkpoint.weight_format import FORMATS, PLAIN, StoredTensor
 from berth.models.weights.source import WeightError
 
 __all__ = [
     "EMBEDDING",
     "HEAD",
     "embedding_name",
+    "format_of",
     "meta_name",
     "meta_shard_dim",
     "native_of",
     "shard_files",
+    "stored_tensors",
     "tensor_shapes",
 ]
 
@@ -79,6 +83,34 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     The output head is absent if it is tied to the embedding.
     """
     return native_of(config).tensors(config)
+
+
+def stored_tensors(
+    config: ModelConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, StoredTensor]:
+    """The tensors that files have for those of `shapes`: several for the weight of a linear layer
+    that is packed.
+    """
+    found: dict[str, StoredTensor] = {}
+    for name, shape in shapes.items():
+        stored = FORMATS[format_of(config, name, shape)]
+        if stored is PLAIN:
+            found[name] = StoredTensor(shape)
+        else:
+            layer = name.removesuffix("weight")
+            tensors = stored.tensors(shape[0], shape[1])
+            found |= {f"{layer}{part}": tensor for part, tensor in tensors.items()}
+    return found
+
+
+def format_of(config: ModelConfig, name: str, shape: tuple[int, ...]) -> str:
+    """The format of one of the model's tensors, as `checkpoint.weight_format` names it: every
+    matrix but the embedding is a linear layer's.
+    """
+    plain = config.weight_format == PLAIN.name or len(shape) != 2 or name == embedding_name(config)
+    if plain or (name == HEAD and not config.head_packed):
+        return PLAIN.name
+    return config.weight_format
 
 
 def embedding_name(config: ModelConfig) -> str:

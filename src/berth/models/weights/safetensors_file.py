@@ -13,7 +13,7 @@ import torch
 
 from berth.checkpoint.header_file import read_header
 from berth.checkpoint.headers import Header, HeaderError
-from berth.checkpoint.stored import FLOATS
+from berth.checkpoint.stored import TORCH_NAMES
 from berth.models.weights.files import Entry, Stored, drop_pages
 from berth.models.weights.source import WeightError
 
@@ -33,7 +33,7 @@ class SafetensorsFile:
         self.path = path
         header = _whole_header(path, expected)
         self.entries: dict[str, Entry] = {
-            one.name: Entry(one.shape, FLOATS.get(one.dtype, one.dtype), one.bytes)
+            one.name: Entry(one.shape, TORCH_NAMES.get(one.dtype, one.dtype), one.bytes)
             for one in header.tensors
         }
         self._offsets = {one.name: header.start + one.begin for one in header.tensors}

@@ -67,6 +67,10 @@ class WeightSource(Protocol):
         """
         ...
 
+    def refuse(self, name: str, why: str) -> WeightError:
+        """The error to raise about a tensor's content, by the name that the file has for it."""
+        ...
+
     def release(self, name: str) -> None:
         """Let go of the pages behind `name`: they leave this process's resident memory."""
         ...
