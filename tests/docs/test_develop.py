@@ -8,9 +8,16 @@ from importlib.util import find_spec
 import pytest
 
 from berth.checkpoint.architectures import all_architectures
+from berth.checkpoint.fields import Fields
+from berth.checkpoint.packed import name_of_packing, packed_layers
+from berth.checkpoint.weight_format import FORMATS
 from berth.cli.serve import serve
+from berth.fit.engines import arithmetic
+from berth.fit.quantization import scheme_of_checkpoint
+from berth.models.formats import format_named
 from berth.protocol.engines import EngineKind
 from e2e.berth_server import ROOT
+from models.packed import LAYOUTS, quantization
 
 PAGE = (ROOT / "docs/develop.md").read_text()
 _PATH = re.compile(r"`((?:src|tests|docs|docker|charts|presets|api)(?:/[\w./-]+)?)`")
@@ -48,6 +55,18 @@ def test_every_native_architecture_has_its_module_and_a_row_of_parity() -> None:
         if each.native is not None:
             assert find_spec(f"berth.models.{each.native.module}") is not None
             assert any(f'"{kind}"' in rows for kind in each.types), each.name
+
+
+def test_every_weight_format_is_loaded_counted_and_held_to_its_floats() -> None:
+    packed = {name for name in FORMATS if name != "plain"}
+    assert {format_named(name).stored.name for name in FORMATS} == set(FORMATS)
+    layouts = {quantization(layout, "lm_head")["format"] for layout in LAYOUTS}
+    told = [packed_layers(Fields({"quantization_config": quantization(each)})) for each in layouts]
+    assert {each["weight_format"] for each in told} == packed
+    for each in told:
+        scheme = scheme_of_checkpoint(name_of_packing(each["weight_format"], each["head_packed"]))
+        assert scheme is not None
+        assert scheme.name in arithmetic("native").schemes
 
 
 def test_every_engine_of_the_protocol_can_be_asked_for() -> None:
