@@ -29,6 +29,7 @@ class _NoModel:
 
     template_variables: frozenset[str] = frozenset()
     template_roles: frozenset[str] = frozenset()
+    template_fields: frozenset[str] = frozenset()
 
     def render_chat(
         self, messages: Sequence[Message], options: ChatOptions | None = None

@@ -159,6 +159,7 @@ class FakeService:
 
     template_variables = frozenset({"enable_thinking"})
     template_roles = frozenset(_ROLES)
+    template_fields: frozenset[str] = frozenset()
 
     def render_chat(
         self, messages: Sequence[Message], options: ChatOptions | None = None
@@ -168,9 +169,9 @@ class FakeService:
             raise InvalidRequest("model only supports 'system', 'user' and 'assistant' roles")
         if messages[-1].role != "user":
             raise InvalidRequest(f"Last message must be from user, got {messages[-1].role}")
-        if any(tag in message.content for message in messages for tag in ("[INST]", "<<SYS>>")):
+        if any(tag in message.text for message in messages for tag in ("[INST]", "<<SYS>>")):
             raise UnsafePrompt("a message holds a tag of the chat template", "messages")
-        return self.encode("\n".join(f"{turn.role}: {turn.content}" for turn in messages))
+        return self.encode("\n".join(f"{turn.role}: {turn.text}" for turn in messages))
 
     def encode(self, text: str) -> Prompt:
         check_text(text, "prompt", max_model_len=self.max_model_len, max_token_bytes=2)

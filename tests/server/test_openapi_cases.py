@@ -36,7 +36,7 @@ class AnyDialog(FakeService):
     def render_chat(
         self, messages: Sequence[Message], options: ChatOptions | None = None
     ) -> Prompt:
-        return self.encode("\n".join(message.content for message in messages))
+        return self.encode("\n".join(message.text for message in messages))
 
 
 CLIENT = AppClient(AnyDialog())

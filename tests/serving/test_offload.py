@@ -29,7 +29,7 @@ class Encoder:
         return Prompt([len(text)])
 
     def render_chat(self, messages: Sequence[Message], options: ChatOptions) -> Prompt:
-        return self.encode("".join(message.content for message in messages))
+        return self.encode("".join(message.text for message in messages))
 
 
 @pytest.mark.parametrize(

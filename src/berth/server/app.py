@@ -109,6 +109,7 @@ def _limits(server: Server) -> Limits:
         context=service.max_model_len,
         vocabulary=service.vocab_size,
         roles=service.template_roles,
+        fields=service.template_fields,
         generate=model.generates,
         names=server.models.names,
     )

@@ -33,6 +33,7 @@ class Limits:
     vocabulary: int = 0  # tokens that there are
     names: tuple[str, ...] = ()  # of the served model
     roles: frozenset[str] = frozenset()  # that its chat template knows
+    fields: frozenset[str] = frozenset()  # of a message, that the template writes
     generate: bool = True  # whether Hugging Face's generate is there
 
 
@@ -54,6 +55,29 @@ def number(low: float | None = None, high: float | None = None, *, above: bool =
     return {**least, "maximum": sys.float_info.max if high is None else high}
 
 
+_TOOL_CALLS: Schema = {
+    "maxItems": INT32,
+    "items": {
+        "type": "object",
+        "properties": {
+            "id": {"type": ["string", "null"]},
+            "type": {"const": "function"},
+            "function": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "arguments": {
+                        "description": "a JSON object, or its text",
+                        "type": ["string", "object", "null"],
+                    },
+                },
+                "required": ["name"],
+            },
+        },
+        "required": ["function"],
+    },
+}
+
 _Bound = Callable[[Limits, Schema], Schema]
 _BOUNDS: dict[str, _Bound] = {
     "choices": lambda limits, _: {"maximum": limits.choices},
@@ -67,6 +91,9 @@ _BOUNDS: dict[str, _Bound] = {
     "token_keys": lambda limits, _: {"propertyNames": {"pattern": _token_keys(limits.vocabulary)}},
     "names": lambda limits, _: {"enum": [*limits.names, "", None]} if limits.names else {},
     "roles": lambda limits, own: _known(own["enum"], limits.roles) if limits.roles else {},
+    # Tool calls of a history: none, or any number of the one form; then content may be left out.
+    "calls": lambda limits, _: _TOOL_CALLS if "tool_calls" in limits.fields else {},
+    "said": lambda limits, own: _said_or_called(own) if "tool_calls" in limits.fields else {},
     # What only generate does, if it is not there: the default, or null.
     "generate": lambda limits, own: {} if limits.generate else _left_at(own["default"]),
 }
@@ -86,6 +113,14 @@ def resolved(schema: Any, limits: Limits) -> Any:
 def _known(roles: Sequence[str], taken: frozenset[str]) -> Schema:
     """Of all roles those that are taken; developer is another word for system."""
     return {"enum": [r for r in roles if ("system" if r == "developer" else r) in taken]}
+
+
+def _said_or_called(said: Schema) -> Schema:
+    """Of a message that says something as `said` has it, or is the assistant's and calls tools."""
+    calls = {"type": "array", "minItems": 1}
+    called = {"properties": {"role": {"const": "assistant"}, "tool_calls": calls}}
+    either = [dict(said), {**called, "required": ["tool_calls"]}]
+    return {"properties": {}, "required": [], "anyOf": either}
 
 
 def _left_at(default: object) -> Schema:

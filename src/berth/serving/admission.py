@@ -36,6 +36,7 @@ class Admission:
     def __init__(self, config: ServingConfig) -> None:
         self.max_model_len = config.engine.max_model_len or 0  # 0: not known before ready
         self.template_variables = config.template.variables
+        self.template_fields = config.template.fields
         self._template = config.template
         self._tokenizer = config.tokenizer
         self.max_waiting = config.max_waiting
@@ -49,7 +50,8 @@ class Admission:
     def render_chat(self, messages: Sequence[Message], options: ChatOptions) -> Prompt:
         """The dialog in the model's chat template. Raises InvalidRequest."""
         for message in messages:
-            self._check_text(message.content, "messages")
+            for text in (message.text,) if message.plain else message.texts():
+                self._check_text(text, "messages")
         return render(self._template, messages, options)
 
     def encode(self, text: str) -> Prompt:

@@ -35,6 +35,11 @@ class ChatTemplate(Protocol):
     name: str
     variables: frozenset[str]  # that a client may set
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """What it writes of a message beside role and content: of "name" and "tool_calls"."""
+        ...
+
     def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
         """Encode `messages` up to where the assistant's answer begins, or as `options` say.
 
@@ -52,12 +57,13 @@ class Llama2Template:
 
     name = "llama-2"
     variables: frozenset[str] = frozenset()
+    fields: frozenset[str] = frozenset()
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
     def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
-        turns = [(message.role, message.content) for message in messages]
+        turns = [(message.role, message.text) for message in messages]
         if not turns:
             raise InvalidRequest("messages is empty; it should end with a user's", "messages")
         if turns[0][0] == "system":
@@ -75,7 +81,7 @@ class Llama2Template:
             pass  # whole exchanges, and nothing begun
         elif turns[-1][0] != "user":
             raise InvalidRequest(f"Last message must be from user, got {turns[-1][0]}", "messages")
-        if any(tag in message.content for message in messages for tag in _TAGS):
+        if any(tag in message.text for message in messages for tag in _TAGS):
             raise UnsafePrompt(UNSAFE_ERROR, "messages")
         encode, eos = self._tokenizer.encode, self._tokenizer.eos_ids[:1]
         ids: list[int] = []
@@ -93,6 +99,7 @@ class PlainTemplate:
 
     name = "plain"
     variables: frozenset[str] = frozenset()
+    fields: frozenset[str] = frozenset()
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -100,7 +107,7 @@ class PlainTemplate:
     def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
         if not messages:
             raise InvalidRequest("messages is empty; it should end with a user's", "messages")
-        lines = [f"{_NAMES.get(m.role, m.role)}: {m.content.strip()}\n" for m in messages]
+        lines = [f"{_NAMES.get(m.role, m.role)}: {m.text.strip()}\n" for m in messages]
         text = "".join(lines)
         if options.continue_final_message:
             text = text.removesuffix("\n")

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import jinja2.sandbox
 from berth.serving.chat_template import RESERVED_VARIABLES
 from berth.serving.errors import InvalidRequest
 from berth.serving.prompt import Prompt
-from berth.serving.request import PLAINLY, ChatOptions, Message
+from berth.serving.request import PLAINLY, ChatOptions, Message, ToolCall
+from berth.serving.template_probe import Turn, Written, probe
 from berth.tokenizer.base import (
     SPECIAL_KEYS,
     Tokenizer,
@@ -35,6 +37,8 @@ MAX_TEMPLATE_BYTES = 1024 * 1024
 MAX_RENDERED_CHARACTERS = 64 * 1024 * 1024
 # Code points that are no characters and that no text should hold: one of them marks a user's text.
 _NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+
+_ESCAPED_MARK = re.compile(r"(?<!\\)\\u(fd[de][0-9a-f])")
 
 # What a template may raise that meets roles or values which its author did not think of.
 _TEMPLATE_BUGS = (
@@ -114,13 +118,10 @@ class JinjaTemplate:
         if not messages:
             raise InvalidRequest("messages is empty; it should hold at least one", "messages")
         mark = self._choose_mark(messages)
-        turns = [
-            {"role": self._disarm(m.role, mark), "content": self._disarm(m.content, mark)}
-            for m in messages
-        ]
+        turns = [self._turn(message, mark) for message in messages]
         text = self._run(turns, options)
         if options.continue_final_message:
-            text = _cut_after(text, turns[-1]["content"])
+            text = _cut_after(text, turns[-1]["content"] or "")
         if mark not in text:
             return Prompt(self._tokenizer.encode_template(text))
         ids: list[int] = []
@@ -133,10 +134,71 @@ class JinjaTemplate:
         return Prompt(ids)
 
     def _choose_mark(self, messages: Sequence[Message]) -> str:
+        """A character that is in none of the messages."""
+        texts = {message.role for message in messages}.union(
+            m.content if isinstance(m.content, str) else m.text for m in messages
+        )
+        rest = [message for message in messages if not message.plain]
         for mark in _NONCHARACTERS:
-            if not any(mark in m.content or mark in m.role for m in messages):
+            if not any(mark in text for text in texts) and not any(_holds(m, mark) for m in rest):
                 return mark
         raise InvalidRequest("messages holds every noncharacter that Unicode has", "messages")
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """See `ChatTemplate`."""
+        return self._written.fields
+
+    @cached_property
+    def _written(self) -> Written:
+        return probe(lambda turns: self._run(turns, PLAINLY))
+
+    def _turn(self, message: Message, mark: str) -> Turn:
+        """A message as Hugging Face's apply_chat_template is given it."""
+        turn: Turn = {"role": self._disarm(message.role, mark)}
+        content = message.content
+        if message.plain:
+            turn["content"] = self._disarm(
+                content if isinstance(content, str) else message.text, mark
+            )
+            return turn
+        written = self._written
+        if message.content is None and not written.empty_content:
+            turn["content"] = None
+        else:
+            turn["content"] = self._disarm(message.text, mark)
+        if message.name is not None:
+            turn["name"] = self._disarm(message.name, mark)
+        if message.tool_call_id is not None:
+            turn["tool_call_id"] = self._disarm(message.tool_call_id, mark)
+        if message.tool_calls:
+            turn["tool_calls"] = [self._call(c, mark) for c in message.tool_calls]
+        return turn
+
+    def _call(self, call: ToolCall, mark: str) -> dict[str, Any]:
+        arguments: Any
+        if self._written.arguments_as_text:
+            arguments = self._disarm(call.arguments, mark)
+        else:
+            try:
+                arguments = self._disarm_all(json.loads(call.arguments), mark)
+            except RecursionError:
+                raise InvalidRequest(
+                    "A tool call's arguments are nested too deep", "messages"
+                ) from None
+        function = {"name": self._disarm(call.name, mark), "arguments": arguments}
+        whole: dict[str, Any] = {} if call.id is None else {"id": self._disarm(call.id, mark)}
+        return {**whole, "type": "function", "function": function}
+
+    def _disarm_all(self, value: Any, mark: str) -> Any:
+        """JSON, with every text in it disarmed."""
+        if isinstance(value, str):
+            return self._disarm(value, mark)
+        if isinstance(value, list):
+            return [self._disarm_all(item, mark) for item in value]
+        if isinstance(value, dict):
+            return {self._disarm(k, mark): self._disarm_all(v, mark) for k, v in value.items()}
+        return value
 
     def _disarm(self, content: str, mark: str) -> str:
         """Break every control token in a user's text with a mark after its first character."""
@@ -146,7 +208,7 @@ class JinjaTemplate:
             broken = self._specials.sub(lambda m: m[0][0] + mark + m[0][1:], content)
         return broken
 
-    def _run(self, turns: list[dict[str, str]], options: ChatOptions) -> str:
+    def _run(self, turns: list[Turn], options: ChatOptions) -> str:
         parts: list[str] = []
         size = 0
         try:
@@ -188,6 +250,12 @@ def _cut_after(text: str, last: str) -> str:
     return text[: at + len(words)]
 
 
+def _holds(message: Message, mark: str) -> bool:
+    """Whether a message holds the mark anywhere, as itself or as JSON may write it."""
+    escaped = f"\\u{ord(mark):04x}"
+    return any(mark in text or escaped in text.lower() for text in message.texts())
+
+
 class _TemplateRefusal(jinja2.TemplateError):
     """The template itself says why it cannot go on."""
 
@@ -203,13 +271,15 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    return json.dumps(
+    text = json.dumps(
         value,
         ensure_ascii=ensure_ascii,
         indent=indent,
         separators=separators,
         sort_keys=sort_keys,
     )
+    # A mark is taken out of the prompt later, so it has to be found there.
+    return _ESCAPED_MARK.sub(lambda m: chr(int(m[1], 16)), text) if ensure_ascii else text
 
 
 class _GenerationTag(jinja2.ext.Extension):

@@ -145,6 +145,11 @@ class ModelService:
         return self._admission.template_variables
 
     @property
+    def template_fields(self) -> frozenset[str]:
+        """See `Service`."""
+        return self._admission.template_fields
+
+    @property
     def template_roles(self) -> frozenset[str]:
         """See `Service`."""
         return self._admission.template_roles

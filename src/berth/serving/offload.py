@@ -55,6 +55,9 @@ async def render_chat(
     service: Service, messages: Sequence[Message], options: ChatOptions = PLAINLY
 ) -> Prompt:
     """`service.render_chat`, in a thread if the dialog is large."""
-    size = sum(len(message.content) for message in messages)
+    size = sum(
+        len(message.text) if message.plain else sum(map(len, message.texts()))
+        for message in messages
+    )
     large = size + _MESSAGE_CHARACTERS * len(messages) > LARGE_CHARACTERS
     return await run(large, service.render_chat, messages, options)

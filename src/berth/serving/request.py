@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,11 +16,56 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a dialog. `role` is "system", "user" or "assistant"."""
+class TextPart:
+    """A part of a message that is text; the only kind that a model here is given yet."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a function by the assistant, in a dialog's history."""
+
+    name: str
+    arguments: str  # a JSON object, as text
+    id: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a dialog. `role` is "system", "user", "assistant" or "tool".
+
+    `content` is a text, or its parts in their order; None if an assistant's message only calls
+    tools.
+    """
 
     role: str
-    content: str
+    content: str | tuple[TextPart, ...] | None
+    tool_calls: tuple[ToolCall, ...] = ()  # of the assistant's
+    tool_call_id: str | None = None  # of a tool's: the call that it answers
+    name: str | None = None  # of the participant or the tool
+
+    @property
+    def text(self) -> str:
+        """All its text, a line break between parts (as vLLM, llama.cpp and TensorRT-LLM do)."""
+        content = self.content
+        if isinstance(content, str):
+            return content
+        return "\n".join(part.text for part in content or ())
+
+    @property
+    def plain(self) -> bool:
+        """Whether it has nothing but a role and a content."""
+        return not self.tool_calls and self.tool_call_id is None and self.name is None
+
+    def texts(self) -> Iterator[str]:
+        """Everything that a client wrote in it, but for its role."""
+        yield self.text
+        for call in self.tool_calls:
+            yield call.name
+            yield call.arguments
+            yield call.id or ""
+        yield self.tool_call_id or ""
+        yield self.name or ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

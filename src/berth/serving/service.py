@@ -95,6 +95,13 @@ class Service(Protocol):
         """Names that the model's chat template looks at, beside the messages."""
         ...
 
+    @property
+    def template_fields(self) -> frozenset[str]:
+        """What the chat template writes of a message beside its role and content: none, or some of
+        "name" and "tool_calls".
+        """
+        ...
+
     def encode(self, text: str) -> Prompt:
         """A plain prompt, beginning-of-sequence included. Raises InvalidRequest."""
         ...

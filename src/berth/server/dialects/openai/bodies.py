@@ -175,12 +175,46 @@ class ChatMessage(msgspec.Struct, frozen=True):
         ),
     ]
     content: str | list[ContentPart] | None = None
-    tool_calls: Annotated[list[Any], stated(maxItems=0)] | None = None
+    tool_calls: Annotated[
+        list[Any],
+        stated(
+            description="of an assistant's message, where the model's template writes them",
+            maxItems=0,
+            **bound("calls"),
+        ),
+    ] | None = None  # fmt: skip
+    tool_call_id: Annotated[
+        str | None, msgspec.Meta(description="of a tool's message: the call that it answers")
+    ] = None
+    name: Annotated[
+        str | None, msgspec.Meta(description="for the model's template, where it writes names")
+    ] = None
 
     json_schema: ClassVar[Schema] = {
-        "properties": {"content": {"not": {"type": "null"}}},
-        "required": ["role", "content"],
+        "required": ["role"],
+        "allOf": [
+            {
+                "properties": {"content": {"not": {"type": "null"}}},
+                "required": ["content"],
+                **bound("said"),
+            }
+        ],
     }
+
+
+class CalledFunction(msgspec.Struct, frozen=True):
+    """What a tool call of the history called; `arguments` is a JSON object, mostly as text."""
+
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class MessageToolCall(msgspec.Struct, frozen=True):
+    """A tool call of the history."""
+
+    function: CalledFunction
+    id: str | None = None
+    type: str = "function"
 
 
 class ResponseFormat(msgspec.Struct, frozen=True):

@@ -5,7 +5,9 @@ What becomes of fields that the bodies' structs do not have, `fields` says.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -17,13 +19,16 @@ from berth.server.dialects.openai.bodies import (
     ChatCompletionRequest,
     ChatMessage,
     CompletionRequest,
+    MessageToolCall,
     Sampling,
 )
 from berth.server.dialects.openai.fields import REFUSED, REFUSED_IN_CHATS, leftover
+from berth.server.reply import encode
 from berth.serving.chat_template import RESERVED_VARIABLES
+from berth.serving.dialog import no_calls
 from berth.serving.errors import InvalidRequest
 from berth.serving.prompt import Prompt
-from berth.serving.request import ChatOptions, Message, Options
+from berth.serving.request import ChatOptions, Message, Options, TextPart, ToolCall
 
 _MAX_SHOWN = 128  # characters of a client's text that an error repeats
 _MEDIA = {
@@ -67,10 +72,11 @@ def check_counts(request: ChatCompletionRequest, max_model_len: int) -> None:
     """
     if not max_model_len:
         return
-    parts = sum(
-        len(message.content) for message in request.messages if isinstance(message.content, list)
-    )
-    for count, what in ((len(request.messages), "entries"), (parts, "content parts")):
+    messages = request.messages
+    parts = sum(len(m.content) for m in messages if isinstance(m.content, list))
+    calls = sum(len(m.tool_calls) for m in messages if m.tool_calls)
+    counts = ((len(messages), "entries"), (parts, "content parts"), (calls, "tool calls"))
+    for count, what in counts:
         if count > max_model_len:
             raise InvalidRequest(
                 f"This model's maximum context length is {max_model_len} tokens. However, messages "
@@ -81,11 +87,21 @@ def check_counts(request: ChatCompletionRequest, max_model_len: int) -> None:
             )
 
 
-def messages_of(request: ChatCompletionRequest) -> list[Message]:
-    """The conversation in canonical form. Raises InvalidRequest."""
+def messages_of(request: ChatCompletionRequest, fields: frozenset[str]) -> list[Message]:
+    """The conversation in canonical form, for a template that writes these fields of messages.
+
+    Raises InvalidRequest.
+    """
     if not request.messages:
         raise InvalidRequest("messages must hold at least one message", "messages")
-    return [_message(message, index) for index, message in enumerate(request.messages)]
+    return [_message(message, index, fields) for index, message in enumerate(request.messages)]
+
+
+def unwritten(request: ChatCompletionRequest, fields: frozenset[str]) -> list[str]:
+    """What the messages have that the template does not write, and that is left aside."""
+    if "name" in fields or not any(m.name for m in request.messages if m.role != "tool"):
+        return []
+    return ["messages.name"]
 
 
 def template_options(request: ChatCompletionRequest) -> ChatOptions:
@@ -224,10 +240,10 @@ def _options(request: Sampling, timeout: float) -> Options:
     return Options(timeout=timeout, **given)
 
 
-def _message(message: ChatMessage, index: int) -> Message:
+def _message(message: ChatMessage, index: int, fields: frozenset[str]) -> Message:
     field = f"messages[{index}]"
-    if message.tool_calls:
-        raise InvalidRequest(f"{field}.tool_calls are not supported yet", f"{field}.tool_calls")
+    if message.tool_calls and "tool_calls" not in fields:
+        raise no_calls(index)
     # "developer" is OpenAI's newer word for "system". Whether the model's template has a place for
     # the other roles is for serving to say.
     role = "system" if message.role == "developer" else message.role
@@ -237,14 +253,61 @@ def _message(message: ChatMessage, index: int) -> Message:
             f"{role[:_MAX_SHOWN]!r}",
             f"{field}.role",
         )
-    return Message(role, _text(message, field))
+    content = _content(message, field)
+    calls = _calls(message.tool_calls, role, field) if message.tool_calls else ()
+    return Message(role, content, calls, message.tool_call_id, message.name)
 
 
-def _text(message: ChatMessage, field: str) -> str:
+def _calls(given: list[Any], role: str, field: str) -> tuple[ToolCall, ...]:
+    if role != "assistant":
+        raise InvalidRequest(
+            f"{field}.tool_calls are an assistant's; this message is the {role}'s",
+            f"{field}.tool_calls",
+        )
+    return tuple(_call(call, f"{field}.tool_calls[{n}]") for n, call in enumerate(given))
+
+
+def _call(given: object, field: str) -> ToolCall:
+    try:
+        call = msgspec.convert(given, MessageToolCall)
+    except msgspec.ValidationError:
+        raise InvalidRequest(
+            f'{field} must be {{"id": "…", "type": "function", "function": {{"name": "…", '
+            '"arguments": "…"}}',
+            field,
+        ) from None
+    if call.type != "function":
+        raise InvalidRequest(f'{field}.type must be "function"', f"{field}.type")
+    arguments = call.function.arguments
+    if isinstance(arguments, dict):
+        arguments = encode(arguments).decode()
+    elif not arguments or arguments.isspace():
+        arguments = "{}"  # of a function without any
+    else:
+        _check_object(arguments, f"{field}.function.arguments")
+    return ToolCall(call.function.name, arguments, call.id)
+
+
+def _check_object(text: str, field: str) -> None:
+    try:
+        known = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, dict):
+        raise InvalidRequest(f"{field} must be a JSON object, written as text", field)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _content(message: ChatMessage, field: str) -> str | tuple[TextPart, ...] | None:
     content = message.content
     if isinstance(content, str):
         return content
     if content is None:
+        if message.tool_calls:
+            return None
         raise InvalidRequest(f"{field}.content is required", f"{field}.content")
     texts: list[str] = []
     for place, part in enumerate(content):
@@ -257,7 +320,7 @@ def _text(message: ChatMessage, field: str) -> str:
             raise InvalidRequest(f'{where} must be a part of type "text" with a text', where)
         else:
             texts.append(part.text)
-    return "\n".join(texts)  # as vLLM, llama.cpp and TensorRT-LLM join them
+    return tuple(map(TextPart, texts))
 
 
 def truncated(prompt: Prompt, keep: int | None, max_model_len: int) -> Prompt:

@@ -118,7 +118,9 @@ async def _chat(server: Server, request: Request) -> Response:
     written = parse.template_options(call)
     service = await server.acquire(request, call.model)
     ignored += sorted(written.variables.keys() - service.template_variables)
-    prompt = await offload.render_chat(service, parse.messages_of(call), written)
+    ignored += parse.unwritten(call, service.template_fields)
+    messages = parse.messages_of(call, service.template_fields)
+    prompt = await offload.render_chat(service, messages, written)
     prompt = parse.truncated(prompt, call.truncate_prompt_tokens, service.max_model_len)
     asked = _Asked(
         call=call, service=service, ignored=ignored, model=call.model or model.name,
