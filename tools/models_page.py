@@ -88,7 +88,7 @@ Generated from the catalogue by `make docs`; do not edit.
 
 `berth presets` lists the same; `berth presets NAME` shows one. What a row says of tests is about
 the architecture, on small random models beside transformers' own: no weights but pocket's can be
-had where the tests run.
+had on the machines of the tests.
 
 Contexts and licences are as their makers announced them. Those of models whose parameters stand as
 "?" were held against no file: look at the model's own page before you rely on them.

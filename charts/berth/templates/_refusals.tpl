@@ -10,7 +10,7 @@
 
 {{- /*
 The keys' Secret is part of every model's pod: without it in a Workspace's namespace, the pod that
-answers there would be ended for one that cannot start. `lookup` finds nothing where no cluster is
+answers there would be ended for one that cannot start. `lookup` finds nothing if no cluster is
 asked (helm template), and nothing is refused then.
 */ -}}
 {{- define "berth.missingKeys" -}}

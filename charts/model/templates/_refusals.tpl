@@ -39,7 +39,7 @@
 {{- end }}
 
 {{- /*
-Of an upgrade: a pod that answers would be ended for one that cannot start. Where no StatefulSet is
+Of an upgrade: a pod that answers would be ended for one that cannot start. If no StatefulSet is
 found, none runs, or no cluster is asked (helm template).
 */ -}}
 {{- define "model.missingSecrets" -}}

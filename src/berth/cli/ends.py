@@ -1,8 +1,8 @@
 """How every command ends: its exit code, and its last words where something outside stops it.
 
 0 done, or it fits; 1 it failed, or it does not fit; 2 the question cannot be asked, read or
-answered to where it should go; 70 a mistake of ours; 130 Ctrl-C; 141 nobody reads the output any
-more. docs/commands.md has the table.
+answered to where it should go; 70 a mistake of ours; 130 Ctrl-C; 141 the output is no longer
+read. docs/commands.md has the table.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, err
 
 
 class Unread(Exception):
-    """Whoever read the output has left."""
+    """The reader of the output has left."""
 
 
 @contextlib.contextmanager
@@ -74,7 +74,7 @@ def _ended(command: Callable[[], Any], needs: Callable[[], Needs]) -> int:
     except click.Abort as error:
         return INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else 1
     except SystemExit as error:
-        # rich ends the process itself where nobody reads it any more.
+        # rich ends the process itself if its output is no longer read.
         if isinstance(error.__context__, BrokenPipeError):
             return _unwritten(errno.EPIPE)
         return error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -142,7 +142,7 @@ def _show(verdict: Verdict, model: Model) -> None:
 
 
 def _console() -> Console:
-    """Wide enough for a table where nobody watches: rich takes 80 columns for a file."""
+    """Wide enough for a table if the output is no terminal: rich takes 80 columns for a file."""
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
 
 

@@ -30,7 +30,7 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """Nobody listens there, or not in time."""
+    """No server listens there, or none answers in time."""
 
 
 class BrokenAnswer(ClientError):
@@ -267,7 +267,7 @@ async def send(
     """Send one request; gives its Response once the head is there. Leaving closes the connection.
 
     Raises:
-        Unreachable: nobody listens there, or not within CONNECT_SECONDS.
+        Unreachable: no server listens there, or not within CONNECT_SECONDS.
         BrokenAnswer: what came back is not HTTP.
     """
     reader, writer = await _connect(target)

@@ -48,7 +48,7 @@ class Summary:
     prompt_tokens: int | None
     output_tokens: int | None
     output_tokens_per_second: float | None  # over the whole run, prefill included
-    counted_events: bool  # tokens are events, for want of a count from the server
+    counted_events: bool  # tokens are events, since the server gives no count
     ttft: Spread | None  # request to first output
     inter_token: Spread | None  # per request: (last - first) / (tokens - 1)
     event_gap: Spread | None  # between neighbouring events of one answer

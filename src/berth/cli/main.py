@@ -75,7 +75,7 @@ class _Lazy(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.line) for name, command in _COMMANDS.items()])
 
-    # Where nobody reads the output, click would end with 1, which is "does not fit" here.
+    # If the output is no longer read, click would end with 1, which is "does not fit" here.
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with ends.unread():

@@ -11,7 +11,7 @@ from berth.workspace.names import HOSTNAME, INSTANCE_TYPE
 from berth.workspace.types import Workspace
 
 _RAM_SHARE = 0.98  # of a size table's number; the kernel keeps the rest
-_RAM_OF_OWN = 2  # times the GPUs' memory, where nobody said what own hardware has
+_RAM_OF_OWN = 2  # times the GPUs' memory, unless the hardware's is given
 
 
 def nodes_of(workspace: Workspace, machine: Machine) -> tuple[dict[str, Any], ...]:

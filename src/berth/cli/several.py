@@ -59,7 +59,7 @@ SEVERAL_OPTIONS = [
     click.option(
         "--keep-alive",
         type=KeepAlive(),
-        help="How long a model stays that nobody asks for, as 90s or 1h; -1: for ever.  [default: "
+        help="How long a model without requests stays, as 90s or 1h; -1: for ever.  [default: "
         "5m; a single model stays, unless this is given]",
     ),
     click.option(

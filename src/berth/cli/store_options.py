@@ -45,7 +45,7 @@ def place(state_dir: Path | None, database: str | None) -> Place:
 
 
 def place_if_any(state_dir: Path | None, database: str | None) -> Place | None:
-    """The same; None where nothing is said and the user has no home, so that no one made keys.
+    """The same; None if no option is given and the user has no home, and so made no keys.
 
     Containers run so, as a user that /etc/passwd does not know. Raises click.UsageError.
     """

@@ -1,6 +1,6 @@
 """What the planner asks of the shell. Each is idempotent: done twice, it has been done once.
 
-A plan is carried out in its order. Where the server cannot be used, or what was read is old, the
+A plan is carried out in its order. If the server cannot be used, or what was read is old, the
 shell stops there, so that an event is only told of a status that was written; the next plan begins
 with what is then there. A write that is refused for good stops no other Apply or Delete: it comes
 back in `Observed.rejected`, and the status waits for the plan that knows of it.
@@ -20,7 +20,7 @@ FIELD_OWNER = "berth"  # of every server-side apply
 class Apply:
     """Server-side apply of the whole object, under FIELD_OWNER, without force.
 
-    Only planned where it would change something: a resync that changes nothing writes nothing.
+    Only planned if it would change something: a resync that changes nothing writes nothing.
 
     `uid` is that of the live object which the plan saw; None: it saw none. With a uid, the shell
     sends it as metadata.uid, which the API server takes as a precondition. With None, the shell

@@ -73,12 +73,12 @@ class Conditions:
     status: dict[str, Any]
     changed: bool
     news: tuple[News, ...]
-    waits: bool = False  # for something that nobody tells us of
+    waits: bool = False  # for something of which no event tells
     look_again: tuple[float, ...] = ()  # seconds
 
 
 def conditions(observed: Observed, now: datetime) -> dict[str, Any]:
-    """The status that this Workspace should have now; empty where it cannot be read at all."""
+    """The status that this Workspace should have now; empty if it cannot be read at all."""
     who = identity(observed)
     if who is None:
         return {}
@@ -184,7 +184,7 @@ def _fits(found: Assessment) -> Judgement:
     if placement is None or placement.fit is None:
         if isinstance(placement, Unplaced) and placement.fits == "False":
             return no(Reason.DoesNotFit, placement.message)
-        return unknown(Reason.NothingToMeasure, "There is no node that could be measured.")
+        return unknown(Reason.NothingToMeasure, "There is no node whose memory is known.")
     fit = placement.fit
     truth = "True" if isinstance(placement, Shape) else placement.fits
     if truth == "False":
@@ -216,8 +216,7 @@ def _inference(found: Assessment, live: Json | None, judged: Mapping[str, Judgem
             why = found.behind or judged["ResourceReady"]
             return no(
                 Reason.EarlierGeneration,
-                "What was deployed before is left as it is; this generation is not deployed: "
-                f"{why.message}",
+                f"What was deployed before stays; this generation is not deployed: {why.message}",
             )
         return no(Reason.NotDeployed, f"Nothing was created ({reason.code}).")
     taken = _taken(found)
@@ -242,7 +241,7 @@ def _taken(found: Assessment) -> Judgement | None:
                 f"{text(one, 'kind')} {text(one, 'name')} (uid {text(one, 'uid')})"
                 for one in items(other, "metadata", "ownerReferences")
             ),
-            "nobody that it names",
+            "no owner that it names",
         )
         end = ", and is being deleted" if is_going(other) else ""
         where = f"{kind} {found.who.namespace}/{name}"
@@ -265,7 +264,7 @@ def _workspace(judged: Mapping[str, Judgement], serves: str) -> Judgement:
     fits = judged["Fits"]
     if fits.status == "False":
         return no(fits.reason, fits.message)
-    # Where nothing could be measured, the nodes' own condition says more.
+    # If nothing could be measured, the nodes' own condition says more.
     for judgement in (*(j for kind, j in judged.items() if kind != "Fits"), fits):
         if judgement.status != "True" and judgement.reason is not Reason.NotMeasured:
             return no(judgement.reason, judgement.message)

@@ -28,13 +28,13 @@ def is_current(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
     """Whether an Apply would change nothing.
 
     The hash among the annotations tells of what was applied last, also of a field that is no
-    longer wanted; the rest tells of what somebody changed by hand since.
+    longer wanted; the rest shows what was changed by hand since.
     """
     return within(wanted, live)
 
 
 def must_be_made_anew(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
-    """Whether a StatefulSet differs in what the API server lets nobody change."""
+    """Whether a StatefulSet differs in fields that the API server keeps unchanged."""
     new, old = wanted.get("spec"), live.get("spec")
     if not isinstance(new, Mapping) or not isinstance(old, Mapping):
         return True

@@ -55,7 +55,7 @@ class Observed:
     settings: Settings
     presets: Mapping[str, Preset]
     nodes: tuple[Object, ...]  # every v1 Node
-    # Pods of all Workspaces and of whoever else the shell may see: what is taken of the nodes.
+    # Pods of all Workspaces and all others that the shell may see: what is taken of the nodes.
     # Those of this Workspace carry its label and its StatefulSet as owner.
     pods: tuple[Object, ...]
     # Objects that carry this Workspace's label: StatefulSet, Service, PodDisruptionBudget,

@@ -1,7 +1,7 @@
 """What to do about one Workspace now. Pure: the same Observed and time give the same plan.
 
-A plan is small steps towards one fixpoint: where everything is as wanted, it is empty. Whoever is
-interrupted between two steps goes on from what is then there.
+A plan is small steps towards one fixpoint: if everything is as wanted, it is empty. A controller
+that is interrupted between two steps goes on from what is then there.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _orphans(found: Assessment) -> list[Action]:
 
 
 def _taken(found: Assessment) -> bool:
-    """Whether an object of a name that is needed is somebody else's."""
+    """Whether an object of a name that is needed has another owner."""
     return any(
         (wanted["kind"], wanted["metadata"]["name"]) in found.children.foreign
         for wanted in found.wanted

@@ -138,7 +138,7 @@ def _runs(status: Json) -> bool:
 
 
 def _ready_since_start(pod: Json, status: Json) -> bool | None:
-    """Whether the pod has been Ready since this container began; None: nobody wrote the times.
+    """Whether the pod has been Ready since this container began; None: the times are not written.
 
     A pod that is not Ready stopped to be so at the condition's last transition.
     """
@@ -179,7 +179,7 @@ def _container(pod: Json, status: Json) -> Trouble | None:
 def _end(ended: Json) -> str:
     """How a container ended, with its last words."""
     if not ended:
-        return "ended for a reason that nobody kept"
+        return "ended for a reason that was not kept"
     code, signal = whole(ended, "exitCode"), whole(ended, "signal")
     how = f"ended by signal {signal}" if signal else f"exited with status {code}"
     last = last_words(text(ended, "message"))

@@ -50,7 +50,7 @@ class Reason(Enum):
     ConfigMissing = (
         "all, UpToDate",
         "The ConfigMap that inference.config names is not in the Workspace's namespace.",
-        "Create it; the Workspace goes on by itself. A model that ran goes on meanwhile.",
+        "Create it; the Workspace then goes on. A model that ran goes on meanwhile.",
     )
     ConfigInvalid = (
         "all, UpToDate",
@@ -81,7 +81,7 @@ class Reason(Enum):
     )
     NothingToMeasure = (
         "Fits",
-        "There is no node whose memory could be looked at.",
+        "There is no node whose memory is known.",
         "See ResourceReady.",
     )
     NotMeasured = (
@@ -139,7 +139,7 @@ class Reason(Enum):
     NodesTaken = (
         "ResourceReady",
         "The nodes are large enough, but other pods use their GPUs or memory.",
-        "Wait, or free a node. Berth looks again by itself.",
+        "Wait, or free a node. Berth looks again on its own.",
     )
     TooFewNodes = (
         "ResourceReady",
@@ -208,7 +208,7 @@ class Reason(Enum):
     )
     EarlierGeneration = (
         "InferenceReady, UpToDate",
-        "This generation cannot be deployed; what was deployed before it is left as it is.",
+        "This generation cannot be deployed; what was deployed before it stays.",
         "See Fits and ResourceReady. Delete the Workspace to end what is still running.",
     )
     Deploying = (
@@ -227,7 +227,7 @@ class Reason(Enum):
     Starting = (
         "InferenceReady",
         "The pods pull their image or weights, or load the model.",
-        "Wait; large weights take minutes. `kubectl logs` tells how far it is.",
+        "Wait; large weights take minutes. `kubectl logs` shows the progress.",
     )
     StartupTimedOut = (
         "InferenceReady",
@@ -327,7 +327,7 @@ _HEAD = """\
 <!-- Made by `python -m berth.workspace.reasons`; a test holds it against the code. -->
 
 `kubectl describe workspace NAME` shows them. Each is computed from what is observed of nodes, \
-pods and events, never from what was done, and each carries the generation that it tells of. \
+pods and events, never from what was done, and each carries the generation that it is about. \
 The message has the words of the component that refused: the scheduler, the kubelet, the cloud.
 
 | type | true when |
@@ -357,15 +357,15 @@ or a reason changes, once for each reason.
 ## What follows from them
 
 - **Fit comes first.** A Workspace that does not fit, or says something wrong, gets no object at \
-all. If an earlier generation of it is running, that is left as it is (InferenceReady: \
+all. If an earlier generation of it is running, that stays (InferenceReady: \
 EarlierGeneration) until the new one can be deployed.
-- **Then nodes, then the workload.** Objects are made once there is room for all pods; where the \
+- **Then nodes, then the workload.** Objects are made once there is room for all pods; if the \
 chart provisions, NodeClaims are made first, and only for what fits.
 - **What was chosen stays.** How many GPUs a pod gets and how a model is split is written on the \
 StatefulSet and chosen again only when the model, its options, the selector or the instance type \
 change (of a model over several nodes, their number too). Nodes that come and go restart nothing.
 - **One model over several nodes is replaced as a whole.** Pods of two versions could never meet. \
-The same happens if a field of the StatefulSet differs that Kubernetes does not let anyone change.
+The same happens if a field of the StatefulSet differs that cannot be changed in Kubernetes.
 - **The new pod first.** If a model of the catalogue has one pod and there is room for another, \
 the new version starts in a second StatefulSet (`NAME-HASH-next`, label `berth/surge`) behind the \
 same Service. Once it answers, the model's own pod is replaced; once that answers, the second one \
@@ -377,7 +377,7 @@ and while a change of the chart is another Workspace's turn (WaitsForTurn).
 - **Objects of another owner are not touched.** An object of the same name that this Workspace \
 does not own (by uid) is left alone: NameTaken.
 - **Claims are given back.** A finalizer holds a Workspace only while it has NodeClaims or is \
-about to; it goes with the last of them, also where Karpenter is gone from the cluster.
+about to; it goes with the last of them, also if Karpenter is gone from the cluster.
 
 ## Reasons
 """

@@ -1,9 +1,9 @@
-"""A second pod that answers while the only pod of a model is replaced, where there is room for it.
+"""A second pod that answers while the only pod of a model is replaced, if there is room for it.
 
 The new version first starts in a StatefulSet of its own, behind the same Service. Once it answers,
 the model's own StatefulSet is changed, whose old pod is then ended; and once the new pod of that
 answers, the second one is deleted. Which step comes next follows from what is there, so that
-nothing is lost where a controller is killed in between.
+nothing is lost if a controller is killed in between.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class Resource(_Part, frozen=True, kw_only=True):
             max_length=63,
             description=(
                 "The nodes' instance type (their label node.kubernetes.io/instance-type), as "
-                "Standard_NC24ads_A100_v4 is. Empty: own nodes, told by labelSelector and by "
+                "Standard_NC24ads_A100_v4 is. Empty: own nodes, chosen by labelSelector and by "
                 "their GPU labels. Immutable."
             ),
         ),
@@ -238,7 +238,7 @@ class Condition(_Part, frozen=True, kw_only=True):
     type: Annotated[str, Meta(min_length=1, max_length=316, description="Which aspect.")]
     status: Annotated[ConditionStatus, Meta(description="Unknown: nothing was seen of it.")]
     observed_generation: Annotated[
-        int, Meta(ge=0, description="Of the Workspace that it tells of.", extra_json_schema=_INT64)
+        int, Meta(ge=0, description="Of the Workspace that it is about.", extra_json_schema=_INT64)
     ] = 0
     last_transition_time: Annotated[
         str,
@@ -283,7 +283,7 @@ class Status(_Part, frozen=True, kw_only=True):
 
     observed_generation: Annotated[
         int,
-        Meta(ge=0, description="Of the Workspace that this tells of.", extra_json_schema=_INT64),
+        Meta(ge=0, description="Of the Workspace that this is about.", extra_json_schema=_INT64),
     ] = 0
     conditions: Annotated[
         list[Condition],
