@@ -23,7 +23,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs `berth serve` up to the point where it would listen; gives what it would serve."""
     seen: list[tuple[ServingConfig, Any]] = []
 
-    async def fake(serving: ServingConfig, aliases: Any, settings: Any, keys: Any) -> int:
+    async def fake(serving: ServingConfig, aliases: Any, settings: Any, *_: Any) -> int:
         seen.append((serving, settings))
         return 0
 

@@ -13,6 +13,7 @@ import berth.cli.serve as command
 from berth.cli import several as module
 from berth.cli.several import Several
 from berth.limits.memory import Memory
+from berth.server.metrics import Metrics
 
 POCKET = Path(__file__).parents[2] / "presets/pocket/weights"
 GIB = 2**30
@@ -146,3 +147,30 @@ def test_two_models_of_one_name_are_refused(serve: Any) -> None:
 
 def test_what_is_wrong_with_one_of_them_is_said_under_its_name(serve: Any, tmp_path: Path) -> None:
     assert f"{tmp_path}/none:" in refusal("pocket", f"{tmp_path}/none")
+
+
+def test_a_file_s_models_have_keys_of_their_own(serve: Any, second: str, tmp_path: Path) -> None:
+    path = tmp_path / "berth.yaml"
+    path.write_text(
+        "models:\n"
+        "  small: {source: pocket, threads: 2, kv_cache_memory: 64M, pin: true}\n"
+        "  other: {source: pocket, weights: second, threads: 1, max_model_len: 32}\n"
+        "aliases: {gpt-4: other}\n"
+        "limits: {keep_alive: 1h, max_loaded: 2}\n"
+    )
+    several = serve(
+        "--config", str(path), "--max-num-seqs", "3", BERTH_MODEL="x", BERTH_WEIGHTS="y"
+    )
+    assert isinstance(several, Several)
+    engines = {each.model_id: each.engine for each in several.servings}
+    assert list(engines) == ["small", "other"]
+    assert [engine.threads for engine in engines.values()] == [2, 1]
+    assert [engine.max_num_seqs for engine in engines.values()] == [3, 3]
+    assert engines["small"].kv_cache_bytes == 64 * 2**20
+    assert engines["other"].max_model_len == 32
+    assert engines["other"].model == second
+    assert [one.pinned for one in several.candidates] == [True, False]
+    assert (several.limits.keep_alive, several.limits.max_loaded) == (3600.0, 2)
+    models = several.models(Metrics(), {"gpt-4": "other"})
+    assert models.get("gpt-4").name == "other"
+    assert "leave MODEL out" in refusal("pocket", "--config", str(path))

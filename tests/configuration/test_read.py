@@ -33,7 +33,7 @@ def values(text: str | None, **environment: str) -> dict[str, Any]:
         ("profiles: {a: {}}", "b.yaml:1: profiles: not yet. "),
         ("listeners: [{dialects: [openai]}]", "b.yaml:1: listeners[0].dialects: not yet. "),
         ("keys:\n- value: sk-1", "b.yaml:2: keys[0].value: A secret does not belong in this file"),
-        ("models:\n  a: {}\n  b: {}", "b.yaml:3: models.b: not yet: a server has one model."),
+        ("models: {a: {}, b: {memory_fraction: 0.5}}", "the memory is that of all models"),
         ("listeners: [{}, {}]", "b.yaml:1: listeners[1]: not yet: a server has one port"),
         ("models: {a: {dtype: flaot32}}", "did you mean float32?"),
         ("models: {a: {max_model_len: 1e3}}", "should be a whole number from 2, not '1e3'"),

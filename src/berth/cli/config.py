@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from berth.cli.config_file import KEYS, given, key_of, model_name, read_file
+from berth.cli.config_file import KEYS, given, key_of, model_names, read_file
 from berth.configuration.errors import ConfigurationError
 from berth.configuration.read import Configuration, dotted
 from berth.configuration.tree import schema as make_schema
@@ -79,40 +79,46 @@ def _rows(configuration: Configuration) -> dict[str, tuple[Any, str]]:
         dotted(key): (_masked(value.value), value.origin)
         for key, value in configuration.values.items()
     }
-    name = model_name(configuration)
+    names = model_names(configuration)
     for parameter in serve.params:
-        option = parameter.name or ""
-        key = key_of(option, name)
-        if key is None or option == "model_id":
-            continue
-        variable = parameter.envvar if isinstance(parameter.envvar, str) else ""
-        text = os.environ.get(variable) if variable else None
-        if text:
-            value = parameter.type.convert(text, parameter, None)
-            rows[dotted(key)] = (_masked(value if isinstance(value, int) else text), variable)
-        elif option == "models":
-            if name is None:
-                continue
-            if os.environ.get("BERTH_MODEL"):
-                rows[dotted(key)] = (os.environ["BERTH_MODEL"], "BERTH_MODEL")
-                continue
-            value, where = given(configuration, option) or ([name], "default")
-            rows.setdefault(dotted(key), (value[0], where))
-        elif given(configuration, option) is None and option in KEYS:
-            default = parameter.default
-            if parameter.multiple:
-                default = [] if option != "alias" else {}
-                default = False if option == "pin" else default
-            elif option == "no_prefix_caching":
-                default = True
-            elif isinstance(parameter, click.Option) and parameter.is_flag:
-                default = False
-            elif not isinstance(default, str | int | float | bool):
-                default = None  # the help of serve's option says what is then taken
-            rows[dotted(key)] = (default, "default")
+        key = KEYS.get(parameter.name or "", ())
+        for name in names if "*" in key else [None]:
+            rows.update(_row(configuration, parameter, name, several=len(names) > 1))
     if os.environ.get("BERTH_API_KEY"):
         rows["keys"] = ("further ones, not shown", "BERTH_API_KEY")
     return rows
+
+
+def _row(
+    configuration: Configuration, parameter: click.Parameter, name: str | None, *, several: bool
+) -> dict[str, tuple[Any, str]]:
+    """The row of an option that the file says nothing of, or that its own variable goes before."""
+    option = parameter.name or ""
+    key = key_of(option, name)
+    if key is None or option == "model_id":
+        return {}
+    variable = parameter.envvar if isinstance(parameter.envvar, str) else ""
+    if option == "models" and not several:
+        variable = "BERTH_MODEL"
+    text = os.environ.get(variable) if variable else None
+    if text:
+        value = text if option == "models" else parameter.type.convert(text, parameter, None)
+        return {dotted(key): (_masked(value if isinstance(value, int) else text), variable)}
+    if option == "models":
+        found = key in configuration.values
+        return {} if found else {dotted(key): (name, "default")}
+    if given(configuration, option, name) is not None:
+        return {}
+    default = parameter.default
+    if option == "no_prefix_caching":
+        default = True
+    elif option == "pin" or (isinstance(parameter, click.Option) and parameter.is_flag):
+        default = False
+    elif parameter.multiple:
+        default = [] if option != "alias" else {}
+    elif not isinstance(default, str | int | float | bool):
+        default = None  # the help of serve's option says what is then taken
+    return {dotted(key): (default, "default")}
 
 
 def _masked(value: Any) -> Any:

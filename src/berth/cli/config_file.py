@@ -7,7 +7,7 @@ an option says (BERTH_PORT), goes before them.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,8 @@ class Loaded:
 
     path: Path | None
     configuration: Configuration
-    options: dict[str, Any]
+    options: dict[str, Any]  # of several models only what is the server's
+    models: dict[str, dict[str, Any]]  # what each of several says of itself, by its name
     keys: tuple[str, ...]  # secrets
 
     def __repr__(self) -> str:
@@ -80,8 +81,25 @@ class Loaded:
 def load(path: Path | None, environment: Mapping[str, str]) -> Loaded:
     """Read a file, or the environment alone. Raises ConfigurationError."""
     configuration = read_file(path, environment)
-    options = _options(configuration, path, environment)
-    return Loaded(path, configuration, options, _keys(configuration, path))
+    names = model_names(configuration)
+    keys = _keys(configuration, path)
+    if len(names) > 1:
+        shared = {option for option, key in KEYS.items() if _ANY not in key}
+        options = _options(configuration, path, names[0], shared)
+        values = {name: configuration.values.get(("models", name, "pin")) for name in names}
+        options["pin"] = [name for name, pin in values.items() if pin is not None and pin.value]
+        own = KEYS.keys() - shared - {"pin"}
+        return Loaded(
+            path,
+            configuration,
+            options,
+            {name: _options(configuration, path, name, own) for name in names},
+            keys,
+        )
+    options = _options(configuration, path, names[0] if names else None, KEYS.keys())
+    if environment.get("BERTH_MODEL"):  # taken if no model is named otherwise
+        options.pop("models", None)
+    return Loaded(path, configuration, options, {}, keys)
 
 
 def read_file(path: Path | None, environment: Mapping[str, str]) -> Configuration:
@@ -98,10 +116,16 @@ def read_file(path: Path | None, environment: Mapping[str, str]) -> Configuratio
     return read(text, str(path or "berth.yaml"), environment)
 
 
-def model_name(configuration: Configuration) -> str | None:
-    """The one model's name, if there is one."""
+def model_names(configuration: Configuration) -> list[str]:
+    """The models' names, the default one first."""
     models = configuration.tree.models
-    return next(iter(models), None) if isinstance(models, dict) else None
+    return list(models) if isinstance(models, dict) else []
+
+
+def aliases(configuration: Configuration) -> dict[str, str]:
+    """The models' further names, and the model of each."""
+    found = configuration.tree.aliases
+    return found if isinstance(found, dict) else {}
 
 
 def key_of(option: str, name: str | None) -> tuple[str | int, ...] | None:
@@ -112,9 +136,11 @@ def key_of(option: str, name: str | None) -> tuple[str | int, ...] | None:
     return tuple(name if word == _ANY and name is not None else word for word in key)
 
 
-def given(configuration: Configuration, option: str) -> tuple[Any, str] | None:
-    """What the configuration says for an option, as click takes it, and where it says so."""
-    name = model_name(configuration)
+def given(configuration: Configuration, option: str, name: str | None) -> tuple[Any, str] | None:
+    """What the configuration says for an option, as click takes it, and where it says so.
+
+    `name`: of the model, for an option of one.
+    """
     key = key_of(option, name)
     if key is None:
         return None
@@ -138,12 +164,11 @@ def given(configuration: Configuration, option: str) -> tuple[Any, str] | None:
 
 
 def _options(
-    configuration: Configuration, path: Path | None, environment: Mapping[str, str]
+    configuration: Configuration, path: Path | None, name: str | None, options: Iterable[str]
 ) -> dict[str, Any]:
     said: dict[str, Any] = {}
-    name = model_name(configuration)
-    for option in KEYS:
-        value = given(configuration, option)
+    for option in options:
+        value = given(configuration, option, name)
         if value is None:
             continue
         said[option] = value[0]
@@ -152,8 +177,6 @@ def _options(
             said[option] = _resolved(at, path)
         elif at is not None and option == "models" and _relative(at.value):
             said[option] = [_resolved(at, path)]
-    if environment.get("BERTH_MODEL"):  # taken if no model is named otherwise
-        said.pop("models", None)
     return said
 
 
@@ -232,18 +255,44 @@ def loaded_by(ctx: click.Context) -> Loaded:
     return loaded
 
 
+_FIRST = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+
+
+def for_model(ctx: click.Context, said: Mapping[str, Any]) -> dict[str, Any]:
+    """The command's options for one of several models: its own keys under what goes before them.
+
+    Raises: click.UsageError for what an option does not take.
+    """
+    options = dict(ctx.params)
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        if name in said and ctx.get_parameter_source(name) not in _FIRST:
+            options[name] = parameter.type_cast_value(ctx, said[name])
+    if ctx.get_parameter_source("weights") is ParameterSource.ENVIRONMENT:
+        options["weights"] = said.get("weights")  # an image's own are those of its one model
+    return options
+
+
 def overridden(ctx: click.Context, loaded: Loaded) -> list[str]:
     """A sentence for each key that the command line or an option's own variable goes before."""
     said = []
+    configuration = loaded.configuration
     for parameter in ctx.command.params:
         option = parameter.name or ""
         source = ctx.get_parameter_source(option)
-        value = given(loaded.configuration, option)
         variable = parameter.envvar if source is ParameterSource.ENVIRONMENT else None
         if option == "models" and source is not ParameterSource.COMMANDLINE:
-            variable = "BERTH_MODEL" if "models" not in loaded.options else None
-        if value is None or (source is not ParameterSource.COMMANDLINE and variable is None):
+            taken = "models" not in loaded.options and not loaded.models
+            variable = "BERTH_MODEL" if taken else None
+        if option == "weights" and loaded.models:
+            variable = None
+        if source is not ParameterSource.COMMANDLINE and variable is None:
             continue
-        key = dotted(key_of(option, model_name(loaded.configuration)) or ())
-        said.append(f"{value[1]}: {key} gives way to {variable or 'the command line'}")
+        for name in model_names(configuration) if _ANY in KEYS.get(option, ()) else [None]:
+            value = given(configuration, option, name)
+            if value is not None:
+                key = dotted(key_of(option, name) or ())
+                said.append(f"{value[1]}: {key} gives way to {variable or 'the command line'}")
+    if loaded.models and os.environ.get("BERTH_MODEL"):
+        said.append(f"BERTH_MODEL gives way to the {len(loaded.models)} models of {loaded.path}")
     return said

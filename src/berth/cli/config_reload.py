@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from berth.cli.config_file import KEYS, Loaded, key_of, load, model_name
+from berth.cli.config_file import KEYS, Loaded, aliases, key_of, load, model_names
 from berth.configuration.read import dotted
 from berth.configuration.tree import RELOADED
 from berth.server.auth import parse_api_keys
@@ -28,7 +28,7 @@ class Reload:
         ctx: click.Context,
         loaded: Loaded,
         keys: Keys,
-        set_aliases: Callable[[Iterable[str]], None],
+        set_aliases: Callable[[Mapping[str, str]], None],
         set_max_waiting: Callable[[int], None] | None,
     ) -> None:
         self.path = loaded.path
@@ -47,7 +47,7 @@ class Reload:
                 _log.error("not reloaded, all stays as it is: %s", line)
             return
         if "alias" not in self._fixed:
-            self._set_aliases(fresh.options.get("alias", ()))
+            self._set_aliases(aliases(fresh.configuration))
         if self._set_max_waiting is not None and "max_waiting" not in self._fixed:
             self._set_max_waiting(self._option(fresh, "max_waiting"))
         if own != self._keys.own:
@@ -61,12 +61,13 @@ class Reload:
     def _tell(self, fresh: Loaded) -> None:
         """Log each key that differs from what runs; a restart's are told at every reload."""
         now = _values(fresh)
-        name = model_name(fresh.configuration)
-        fixed = tuple(dotted(key_of(option, name) or ("",)) for option in self._fixed)
+        names: list[str | None] = [*model_names(fresh.configuration), None]
+        keys = [key_of(option, name) for option in self._fixed for name in names]
+        fixed = tuple(dotted(key) for key in keys if key is not None)
         for key in sorted({*now, *self._running}):
             if now.get(key) == self._running.get(key):
                 continue
-            if key.startswith(tuple(one for one in fixed if one)):
+            if key.startswith(fixed):
                 _log.warning("%s gives way to the command line or a variable", key)
             elif self._reloaded(key):
                 _log.info("%s is changed", key)

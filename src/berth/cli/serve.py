@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -24,7 +24,7 @@ from berth.checkpoint.choose import engine_for
 from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.folder import describe
 from berth.checkpoint.layout import folder_layout
-from berth.cli.config_file import CONFIG_OPTION, Loaded, loaded_by, overridden
+from berth.cli.config_file import CONFIG_OPTION, Loaded, aliases, for_model, loaded_by, overridden
 from berth.cli.config_reload import Reload
 from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
 from berth.cli.ends import modules_of
@@ -289,37 +289,50 @@ def serve(models: tuple[str, ...], **options: Any) -> None:
     level = getattr(logging, options["log_level"].upper())
     configure_logging(cast(Literal["text", "json"], options["log_format"]), level)
     ctx = click.get_current_context()
-    for line in overridden(ctx, loaded_by(ctx)):
+    loaded = loaded_by(ctx)
+    for line in overridden(ctx, loaded):
         _log.info("%s", line)
+    if loaded.models:
+        if models:
+            raise click.UsageError(
+                f"{loaded.path} has several models; leave MODEL out, or the file"
+            )
+        models = tuple(loaded.models)
+        each = [for_model(ctx, said) for said in loaded.models.values()]
+    else:
+        each = [{**options, "models": (named,)} for named in models]
     try:
         keys = _keys(options)
         settings = _settings(options, keys)
         on_demand = are_several(models, options)
         if on_demand:
-            several = share_machine(_servings(models, options), options)
+            by_model = loaded.models and "alias" in loaded.options
+            typed = ctx.get_parameter_source("alias") is ParameterSource.COMMANDLINE
+            further = aliases(loaded.configuration) if by_model and not typed else options["alias"]
+            several = share_machine(_servings(models, each), options)
         else:
             serving = _serving(models[0] if models else None, options)
     except _REFUSALS as error:
         raise click.UsageError(str(error)) from error
     try:
         if on_demand:
-            sys.exit(run(_serve_several(several, options["alias"], settings, keys, ctx)))
+            sys.exit(run(_serve_several(several, further, settings, keys, ctx)))
         sys.exit(run(_serve(serving, options["alias"], settings, keys, ctx)))
     except CannotListen as error:
         raise click.ClickException(str(error)) from error
 
 
-def _servings(models: Sequence[str], options: dict[str, Any]) -> list[ServingConfig]:
+def _servings(models: Sequence[str], each: Sequence[dict[str, Any]]) -> list[ServingConfig]:
     """Each model as it would be served alone. Raises what is wrong with one, under its name."""
     source = click.get_current_context().get_parameter_source
     if len(models) > 1 and source("weights") is ParameterSource.COMMANDLINE:
         raise ValueError(f"--weights is of one model, and {len(models)} are given")
     if len(models) <= 1:
-        return [_serving(models[0] if models else None, options)]
+        return [_serving(options["models"][0], options) for options in each]
     servings = []
-    for model in models:
+    for model, options in zip(models, each, strict=True):
         try:
-            servings.append(_serving(model, options))
+            servings.append(_serving(options["models"][0], options))
         except _REFUSALS as error:
             raise ValueError(f"{model}: {error}") from error
     return servings
@@ -330,6 +343,8 @@ def _weights_are_meant(named: str | None, weights: str | None) -> bool:
     source = click.get_current_context().get_parameter_source
     if weights is None or source("weights") is not ParameterSource.ENVIRONMENT:
         return True
+    if weights != os.environ.get("BERTH_WEIGHTS"):
+        return True  # a configuration's model has its own
     holds = holds_files(Path(weights))
     own = os.environ.get("BERTH_MODEL", "")
     if named is not None:
@@ -473,20 +488,31 @@ async def _serve(
     metrics = Metrics()
     model = _model(serving, metrics.of(serving.model_id))
     models = Models([model], aliases)
-    _reload_on_sighup(Reload(ctx, loaded_by(ctx), keys, models.set_aliases, model.set_max_waiting))
+
+    def rename(found: Mapping[str, str]) -> None:
+        models.set_aliases(list(found))
+
+    _reload_on_sighup(Reload(ctx, loaded_by(ctx), keys, rename, model.set_max_waiting))
     return await _run(models, settings, metrics, keys)
 
 
 async def _serve_several(
     several: Several,
-    aliases: Sequence[str],
+    aliases: Sequence[str] | Mapping[str, str],
     settings: ServerSettings,
     keys: Keys,
     ctx: click.Context,
 ) -> int:
     metrics = Metrics()
     models = several.models(metrics, aliases)
-    _reload_on_sighup(Reload(ctx, loaded_by(ctx), keys, models.set_aliases, None))
+
+    def rename(found: Mapping[str, str]) -> None:
+        for alias, name in found.items():
+            if name not in models.own_names:
+                _log.warning("aliases.%s waits for a restart, as its model %s does", alias, name)
+        models.set_aliases({a: name for a, name in found.items() if name in models.own_names})
+
+    _reload_on_sighup(Reload(ctx, loaded_by(ctx), keys, rename, None))
     return await _run(models, settings, metrics, keys)
 
 

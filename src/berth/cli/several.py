@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,9 @@ class Several:
     candidates: Sequence[Candidate]
     limits: Limits
 
-    def models(self, metrics: Metrics, aliases: Sequence[str]) -> OnDemandModels:
+    def models(
+        self, metrics: Metrics, aliases: Sequence[str] | Mapping[str, str]
+    ) -> OnDemandModels:
         """Their services. No engine is started."""
         return OnDemandModels(
             [Model(ModelService(each, metrics.of(each.model_id))) for each in self.servings],
@@ -121,18 +123,18 @@ def share_machine(servings: Sequence[ServingConfig], options: dict[str, Any]) ->
         if name not in names:
             raise ValueError(f"--pin {name}: the models are {', '.join(names)}")
     keep_alive = _KEEP_ALIVE if options["keep_alive"] is None else options["keep_alive"]
-    on_gpu = options["device"] != "cpu" and visible_gpus() > 0
+    on_gpu = any(each.engine.device != "cpu" for each in servings) and visible_gpus() > 0
     shares: list[Share | None] = [None] * len(servings)
     room = None
     max_loaded = options["max_loaded"]
     if on_gpu:
-        max_loaded = _of_gpu(max_loaded, options)
+        max_loaded = _of_gpu(max_loaded, servings)
     else:
         ram = memory()
         room = engine_room(
             "native", "cpu", total=ram.total, free=ram.free, fraction=options["memory_fraction"]
         )
-        shares = [_share(each, ram.total, room, options) for each in servings]
+        shares = [_share(each, ram.total, room) for each in servings]
     candidates = [
         Candidate(
             name=name,
@@ -156,9 +158,12 @@ def share_machine(servings: Sequence[ServingConfig], options: dict[str, Any]) ->
     return Several(bounded, candidates, limits)
 
 
-def _of_gpu(max_loaded: int | None, options: dict[str, Any]) -> int:
+def _of_gpu(max_loaded: int | None, servings: Sequence[ServingConfig]) -> int:
     """Models at once on GPUs, whose memory only an engine sees: one, unless each has its part."""
-    divided = options["kv_cache_memory"] is not None or options["memory_fraction"] is not None
+    divided = all(
+        each.engine.kv_cache_bytes is not None or each.engine.memory_fraction is not None
+        for each in servings
+    )
     if max_loaded is not None and max_loaded > 1 and not divided:
         raise ValueError(
             f"--max-loaded {max_loaded} on a GPU: the first model would take all of it; say by "
@@ -167,7 +172,7 @@ def _of_gpu(max_loaded: int | None, options: dict[str, Any]) -> int:
     return max_loaded or 1
 
 
-def _share(serving: ServingConfig, total: int, room: int, options: dict[str, Any]) -> Share | None:
+def _share(serving: ServingConfig, total: int, room: int) -> Share | None:
     """None if the sizes of the model are not known."""
     engine = serving.engine
     description = describe(Path(engine.model))
@@ -183,7 +188,7 @@ def _share(serving: ServingConfig, total: int, room: int, options: dict[str, Any
         max_model_len=engine.max_model_len,
         max_num_seqs=engine.max_num_seqs,
         max_batch_tokens=engine.max_batch_tokens,
-        kv_cache_bytes=options["kv_cache_memory"],
+        kv_cache_bytes=engine.kv_cache_bytes,
         stored_bytes=description.stored_bytes,
     )
 

@@ -326,12 +326,12 @@ def _together(
 ) -> None:
     """What only several keys together can have wrong."""
     models: dict[str, Model] = tree.models if isinstance(tree.models, dict) else {}
-    if len(models) > 1:
-        second = list(models)[1]
-        problems.append(
-            f"{places['models', second]}: models.{second}: not yet: a server has one model. Start "
-            "one server for each model, each with its own file and port."
-        )
+    for name, model_config in models.items():
+        if len(models) > 1 and not isinstance(model_config.memory_fraction, UnsetType):
+            problems.append(
+                f"{places['models', name, 'memory_fraction']}: models.{name}.memory_fraction: the "
+                "memory is that of all models; give --memory-fraction on the command line"
+            )
     if isinstance(tree.listeners, list) and len(tree.listeners) > 1:
         problems.append(f"{places['listeners', 1]}: listeners[1]: not yet: a server has one port")
     aliases = tree.aliases if isinstance(tree.aliases, dict) else {}

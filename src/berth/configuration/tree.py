@@ -151,8 +151,8 @@ def schema() -> dict[str, Any]:
     """The JSON schema of berth.yaml."""
     made = msgspec.json.schema(Tree)
     whole = made["$defs"]["Tree"]["properties"]
-    # Not types of their own, so that a second one is refused by its name and line.
-    whole["models"]["maxProperties"] = whole["listeners"]["maxItems"] = 1
+    # Not its type, so that a second one is refused by its line.
+    whole["listeners"]["maxItems"] = 1
     made["$defs"]["Key"]["oneOf"] = [{"required": ["env"]}, {"required": ["file"]}]
     # msgspec writes Python's end of text; ECMA 262, which JSON schema names, has only $.
     return {

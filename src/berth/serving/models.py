@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from berth.serving.errors import EngineFailed, ModelNotFound, TimedOut, Unavailable
 from berth.serving.service import Health, Service, StartableService
@@ -104,19 +104,27 @@ class Model:
 class Models:
     """All models of a server. Made and used on one event loop."""
 
-    def __init__(self, models: Sequence[Model], aliases: Sequence[str] = ()) -> None:
+    def __init__(
+        self, models: Sequence[Model], aliases: Sequence[str] | Mapping[str, str] = ()
+    ) -> None:
         """
         Args:
             models: at least one. The first answers requests that name none.
-            aliases: further names of the first one.
+            aliases: as `set_aliases` takes them.
         """
         self._models = {model.name: model for model in models}
         self.default = models[0]
         self.set_aliases(aliases)
 
-    def set_aliases(self, aliases: Iterable[str]) -> None:
-        """Further names of the first model, in place of those it had."""
-        self._aliases = dict.fromkeys(aliases, self.default)
+    def set_aliases(self, aliases: Iterable[str] | Mapping[str, str]) -> None:
+        """Further names of the first model, or each with the name of its model; all of them.
+
+        Raises KeyError for a model that there is not.
+        """
+        if isinstance(aliases, Mapping):
+            self._aliases = {alias: self._models[name] for alias, name in aliases.items()}
+        else:
+            self._aliases = dict.fromkeys(aliases, self.default)
 
     @property
     def own_names(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,7 +39,7 @@ class OnDemandModels(Models):
         models: Sequence[Model],
         candidates: Sequence[Candidate],
         limits: Limits,
-        aliases: Sequence[str] = (),
+        aliases: Sequence[str] | Mapping[str, str] = (),
     ) -> None:
         """
         Args:
