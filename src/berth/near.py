@@ -10,7 +10,7 @@ _BEGUN = 3  # letters of a name that is only its beginning
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Names that differ by a letter or two, and those that begin with it; none where none is near.
+    """Names that differ by a letter or two, and those that begin with it; none if none is near.
 
     Args:
         known: names in small letters.

@@ -193,7 +193,7 @@ def _list(asked: BuildOptions, repository: Repository, as_json: bool) -> None:
 
 
 def _here(preset: Preset, recipe: Recipe, repository: Repository) -> Path | None:
-    """Where its weights are, whole; None where they are not."""
+    """Where its weights are, whole; None if they are not."""
     try:
         folder = find_weights(preset, recipe, repository.root, None)
         return check_weights(folder, preset).folder

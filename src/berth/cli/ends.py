@@ -1,4 +1,4 @@
-"""How every command ends: its exit code, and its last words where something outside stops it.
+"""How every command ends: its exit code, and its last words if something outside stops it.
 
 0 done, or it fits; 1 it failed, or it does not fit; 2 the question cannot be asked, read or
 answered to where it should go; 70 a mistake of ours; 130 Ctrl-C; 141 the output is no longer
@@ -49,10 +49,10 @@ class Needs(NamedTuple):
 
 
 def run(command: Callable[[], Any], needs: Callable[[], Needs]) -> int:
-    """Run a command as click does where it is not standalone; the exit code.
+    """Run a command as click does if it is not standalone; the exit code.
 
     Args:
-        needs: asked where a module is missing.
+        needs: asked if a module is missing.
     """
     _open_streams()
     code = _ended(command, needs)
@@ -122,7 +122,7 @@ def _mistake() -> int:
 
 
 def _missing(error: ModuleNotFoundError, needs: Needs) -> str | None:
-    """What to install; None where the module is not one of an extra's."""
+    """What to install; None if the module is not one of an extra's."""
     module = (error.name or "").partition(".")[0]
     having = extras_with(module)
     if not module or module == "berth" or not having:
@@ -145,7 +145,7 @@ def modules_of(extra: str) -> list[str]:
 
 
 def _requirements() -> Iterator[tuple[str, str]]:
-    """(extra, module), as this package's own metadata has them: none where it was not installed.
+    """(extra, module), as this package's own metadata has them: none if it was not installed.
 
     What its extras require is imported by the name that it is installed by.
     """

@@ -26,7 +26,7 @@ def main() -> None:
 def _leave(number: int, frame: FrameType | None) -> None:
     """SIGTERM, until `berth serve` listens (or the controller runs) and takes it over."""
     if sys.argv[1:2] == ["serve"]:
-        # As when it is told to go later: in good order. Nothing has been begun that would have to
+        # As when it is ended later: in good order. Nothing has been begun that would have to
         # be ended, and an exception might be caught by whatever is being imported.
         os._exit(0)
     sys.exit(128 + number)

@@ -213,7 +213,7 @@ class Response:
         return self.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body's bytes as they arrive. Raises BrokenAnswer where it ends early."""
+        """The body's bytes as they arrive. Raises BrokenAnswer if it ends early."""
         while not self._body.done:
             try:
                 data = await self._reader.read(_READ_BYTES)

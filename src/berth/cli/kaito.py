@@ -71,7 +71,7 @@ def meeting_place(environment: Mapping[str, str]) -> str:
 def follow(place: str, patience: float = _PATIENCE) -> int:
     """Wait until the first copy ends. 0, whatever its own code is: torchrun sees that itself.
 
-    1 where it did not come up within `patience` seconds.
+    1 if it did not come up within `patience` seconds.
     """
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:

@@ -67,7 +67,7 @@ class Outcome:
     ended: float = 0.0
     error: str | None = None
     arrivals: list[float] = field(default_factory=list)  # of each event that carried output
-    output_tokens: int | None = None  # None where neither the server nor the stream tells
+    output_tokens: int | None = None  # None if neither the server nor the stream tells
     prompt_tokens: int | None = None
     counted_events: bool = False  # output_tokens is the number of events
 
@@ -103,7 +103,7 @@ def make_prompts(
 
 
 def run_async(work: Coroutine[None, None, T]) -> T:
-    """Run `work` on uvloop where it is installed (half the CPU per event), else on asyncio."""
+    """Run `work` on uvloop if it is installed (half the CPU per event), else on asyncio."""
     try:
         from uvloop import new_event_loop
     except ImportError:

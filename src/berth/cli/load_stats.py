@@ -30,7 +30,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread | None:
-        """None where there is nothing to measure."""
+        """None if there is nothing to measure."""
         if not values:
             return None
         return cls(*(percentile(values, percent) for percent in PERCENTILES))
@@ -38,7 +38,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One run's figures. Times in seconds; None where the answers do not tell."""
+    """One run's figures. Times in seconds; None if the answers do not tell."""
 
     requests: int
     errors: dict[str, int]  # sentence to how often

@@ -83,7 +83,7 @@ def open_model(name: str, revision: str | None = None) -> Model:
 
 
 def from_preset(preset: Preset) -> Model:
-    """A model of the catalogue; its folder's own headers where the catalogue has the weights."""
+    """A model of the catalogue; its folder's own headers if the catalogue has the weights."""
     if preset.weights is not None and preset.config is None:
         found = from_folder(preset.weights)
         return replace(found, name=preset.name)
@@ -126,7 +126,7 @@ def _refuse_weights(folder: Path, engine: EngineKind, config: ModelConfig | None
 
 
 def from_hub(hub_id: str, revision: str | None = None) -> Model:
-    """A repository of the hub that the environment names (HF_ENDPOINT; HF_TOKEN where gated)."""
+    """A repository of the hub that the environment names (HF_ENDPOINT; HF_TOKEN if gated)."""
     import httpx
 
     with httpx.Client(headers=_token(), follow_redirects=True, timeout=_TIMEOUT) as client:
@@ -178,14 +178,14 @@ class _Repository:
         self._revision = revision
 
     def get(self, file: str) -> bytes:
-        """A small file whole. Raises ModelError where it is not there or not ours to read."""
+        """A small file whole. Raises ModelError if it is not there or not ours to read."""
         content = self._fetch(file, None)
         if content is None:
             raise ModelError(f"{self._id} has no {file} on the hub (revision {self._revision})")
         return content
 
     def weight_files(self) -> list[str]:
-        """Names of its safetensors files; none where it has only other formats."""
+        """Names of its safetensors files; none if it has only other formats."""
         index = self._fetch("model.safetensors.index.json", None)
         if index is not None:
             return sorted(set(named_files(json.loads(index)).values()))
@@ -201,7 +201,7 @@ class _Repository:
         return parse_header(start[LENGTH_BYTES:end])
 
     def _fetch(self, file: str, part: range | None) -> bytes | None:
-        """Bytes of a file, or of a range of it; None where there is no such file."""
+        """Bytes of a file, or of a range of it; None if there is no such file."""
         headers = {} if part is None else {"Range": f"bytes={part.start}-{part.stop - 1}"}
         endpoint = (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
         # Where every hub has the files of a repository.
@@ -233,7 +233,7 @@ def _first(chunks: Iterable[bytes], count: int) -> bytes:
 
 
 def _model(name: str, described: Description) -> Model:
-    """Raises ModelError where no engine runs it, or its sizes are not known."""
+    """Raises ModelError if no engine runs it, or its sizes are not known."""
     try:
         choice = engine_for(described)
     except CheckpointError as error:

@@ -39,7 +39,7 @@ class Answer:
     nodes: str  # what it was planned on, in words
     status: Mapping[str, Any]
     objects: Sequence[Mapping[str, Any]]
-    terms: Sequence[str]  # fit's lines; none where it is not deployed, for the status has them
+    terms: Sequence[str]  # fit's lines; none if it is not deployed, for the status has them
     notes: Sequence[str]
     wrong: str = ""  # what the file has to say otherwise, where it can be planned nowhere
 
@@ -74,7 +74,7 @@ class Where:
 
 
 def answer(manifest: Manifest, manifests: Manifests, where: Where) -> Answer:
-    """Ask the planner. Raises FileError where there is no node to plan on."""
+    """Ask the planner. Raises FileError if there is no node to plan on."""
     workspace = parse_workspace(without_nulls(manifest.object))
     said = list(notes(manifest.object, workspace))
     machine = where.machine

@@ -1,4 +1,4 @@
-"""The nodes that berth plan looks at where there is no cluster: those of an instance type."""
+"""The nodes that berth plan looks at if there is no cluster: those of an instance type."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def _pairs(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def count_words(parameters: int | None) -> str:
-    """6.74 B, 135 M; a dash where it is not known."""
+    """6.74 B, 135 M; a dash if it is not known."""
     if parameters is None:
         return "-"
     for size, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M")):

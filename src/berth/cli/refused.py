@@ -88,7 +88,7 @@ def refuse_weights(folder: Path, kind: EngineKind, config: ModelConfig | None = 
 
 
 def whole(file: Path) -> None:
-    """Raises WeightsMissing where a file of weights is truncated, or not the file itself."""
+    """Raises WeightsMissing if a file of weights is truncated, or not the file itself."""
     try:
         with file.open("rb") as content:
             begins = content.read(len(POINTER))

@@ -66,7 +66,7 @@ def _called(model: str) -> tuple[Preset | None, str]:
 
 
 def _described(name: str) -> Preset | None:
-    """What the catalogue knows of a model whose weights are given; None where it knows nothing."""
+    """What the catalogue knows of a model whose weights are given; None if it knows nothing."""
     try:
         return locate(name)[0] if "/" in name else find_preset(name)
     except PresetError:

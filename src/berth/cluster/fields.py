@@ -1,6 +1,6 @@
-"""Reading API objects whose shape nobody vouches for: what is missing or odd reads as empty.
+"""Reading API objects of any shape: what is missing or odd reads as empty.
 
-An object that somebody stored with another schema, or by hand, must not stop who reads it.
+An object that was stored with another schema, or by hand, must not stop its reader.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Nodes and pods as the API server has them, to what berth.fit.placement asks about. Pure.
 
 Lenient, for the planner has to live with what is there: what is no quantity counts as none.
-Whoever would rather say so than answer asks `unreadable` first.
+A caller that has to report it asks `unreadable` first.
 """
 
 from __future__ import annotations

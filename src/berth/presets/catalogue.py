@@ -26,7 +26,7 @@ from berth.checkpoint.fields import Fields
 from berth.checkpoint.numbers import ModelNumbers, from_config_json
 from berth.near import nearest
 
-# Both are safe loaders; libyaml's is ten times as fast, where PyYAML was built with it.
+# Both are safe loaders; libyaml's is ten times as fast, if PyYAML was built with it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Engine = Literal["native", "transformers", "llamacpp", "none"]
@@ -79,7 +79,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     engine: Engine  # by default
     device: Literal["cpu"] | None = None  # cpu: so small that a GPU is taken only if asked for
     reason: str | None = None  # why no engine of ours runs it; with engine none only
-    template: Template  # where the weights bring no chat template of their own
+    template: Template  # if the weights bring no chat template of their own
     parameters: Positive | None = None  # as its makers state; None with `unknown`
     config: dict[str, Any] | None = None  # keys of config.json, as far as sizes follow from them
     unknown: str | None = None  # why there is no config
@@ -87,8 +87,8 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     revision: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")] | None = None
     source: str | None = None  # where weights come from that no hub has, in words
     gated: bool | Literal["unknown"] = False  # the hub wants a licence accepted first
-    weight_files_gib: float | None = None  # of the published files, where it was measured
-    weights: Path | None = None  # the folder, where the catalogue has them itself
+    weight_files_gib: float | None = None  # of the published files, if it was measured
+    weights: Path | None = None  # the folder, if the catalogue has them itself
     tools: ToolFormat | None = None  # how it writes tool calls
     reasoning: ReasoningFormat | None = None  # how it marks what it thinks
     pooling: Pooling | None = None  # of an embedding model
@@ -97,7 +97,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def architecture(self) -> str:
-        """The class that config.json names; "unknown" where there is no config."""
+        """The class that config.json names; "unknown" if there is no config."""
         names = Fields(self.config or {}).names("architectures")
         return names[0] if names else "unknown"
 

@@ -97,7 +97,7 @@ def local_copy(source: Source, settings: HubSettings | None = None) -> Path | No
 
 
 def local_commit(source: Source, settings: HubSettings) -> str:
-    """The commit that the cache has for the revision; the revision itself where it has none."""
+    """The commit that the cache has for the revision; the revision itself if it has none."""
     revision = source.revision or "main"
     ref = settings.repository(source.hub) / "refs" / revision
     return ref.read_text().strip() if ref.is_file() else revision
@@ -147,7 +147,7 @@ def _has_template(folder: Path) -> bool:
 
 
 def model_path(folder: Path, source: Source, files: Sequence[HubFile]) -> Path:
-    """The folder that the files are in; the file itself where it is GGUF, or its first part."""
+    """The folder that the files are in; the file itself if it is GGUF, or its first part."""
     if files[0].path.endswith(".gguf"):
         return folder / files[0].path
     return folder / folder_of([file.path for file in files], source.file)

@@ -73,7 +73,7 @@ def needed_files(
 ) -> list[HubFile]:
     """What to download, small files first.
 
-    safetensors where there are any; else Meta's consolidated.NN.pth beside a params.json, which
+    safetensors if there are any; else Meta's consolidated.NN.pth beside a params.json, which
     our loader reads without running them; else the one GGUF file. Never any other pickle.
 
     Args:

@@ -20,8 +20,8 @@ class ResolvedModel:
 
     path: Path  # its folder, or its GGUF file
     name: str  # what clients may call it
-    preset: Preset | None = None  # the catalogue's entry, where there is one
-    source: Source | None = None  # where it came from, where that is a hub
+    preset: Preset | None = None  # the catalogue's entry, if there is one
+    source: Source | None = None  # where it came from, if that is a hub
 
     @property
     def template(self) -> str | None:

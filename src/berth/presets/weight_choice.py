@@ -150,7 +150,7 @@ def _is_index(path: str) -> bool:
 
 
 def _consolidated(top: Sequence[str], paths: Sequence[str], read: Read | None) -> Weights | None:
-    """Mistral's layout, or Meta's where its description is there."""
+    """Mistral's layout, or Meta's if its description is there."""
     if _CONSOLIDATED_INDEX in top and read is not None:
         return _indexed(_CONSOLIDATED_INDEX, paths, read)
     whole = [path for path in top if path == "consolidated.safetensors"]

@@ -68,7 +68,7 @@ class SetFinalizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emit:
-    """An event on the Workspace: only where a condition changes."""
+    """An event on the Workspace: only if a condition changes."""
 
     type: Literal["Normal", "Warning"]
     reason: str

@@ -55,9 +55,9 @@ class Assessment:
     spec: Spec | Refusal
     # The shape that runs, or that could be made now; else why there is none.
     placement: Shape | Unplaced | None = None
-    nodes: tuple[str, ...] = ()  # that were chosen; none where a shape runs already
+    nodes: tuple[str, ...] = ()  # that were chosen; none if a shape runs already
     claims: ClaimState | None = None  # None: the chart provisions nothing
-    wanted: tuple[dict[str, Any], ...] = ()  # none where nothing may be made
+    wanted: tuple[dict[str, Any], ...] = ()  # none if nothing may be made
     plan: Plan | None = None
     pods: tuple[Json, ...] = field(default=())  # of the StatefulSet, by name
     # Why what runs is left behind what is asked for; None: it is not.
@@ -108,7 +108,7 @@ def assess(observed: Observed, who: Identity, now: datetime) -> Assessment:
 
 
 def _fault_of_config(found: Assessment, known: ConfigRecord) -> Judgement | None:
-    """Why the ConfigMap as it is now cannot be deployed; None where it is not its fault."""
+    """Why the ConfigMap as it is now cannot be deployed; None if it is not its fault."""
     goes_on = f"The pods go on with {known}."
     spec = found.spec
     if isinstance(spec, Refusal):

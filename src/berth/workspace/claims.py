@@ -77,7 +77,7 @@ def claim_state(
 ) -> ClaimState:
     """What to do so that `missing` nodes more than the cluster had become there.
 
-    Claims that are there are kept while they may be of use, also where other nodes have become
+    Claims that are there are kept while they may be of use, also if other nodes have become
     free meanwhile. Once all pods are `housed`, a claim whose node has none of them is given back.
     """
     if observed.claims is None:
@@ -205,7 +205,7 @@ def _is_ready(claim: Json) -> bool:
 
 
 def _failure(claim: Json) -> str | None:
-    """The cloud's words, where it gives no node."""
+    """The cloud's words, if it gives no node."""
     for step in _STEPS:
         found = condition(claim, step)
         if text(found, "status") == "False":

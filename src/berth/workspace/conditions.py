@@ -138,7 +138,7 @@ def status_of(
     now: datetime,
     rest: Status,
 ) -> Conditions:
-    """The whole status, with times that only move where a condition's status does."""
+    """The whole status, with times that only move when a condition's status does."""
     written_conditions = [
         _condition(observed, who, kind, judgement, now) for kind, judgement in judged.items()
     ]

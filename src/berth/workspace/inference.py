@@ -28,7 +28,7 @@ _REVISION = "controller-revision-hash"
 _MOST = 5  # pods in one message
 _LONGEST = 1500
 
-# What is worth telling first, where pods differ.
+# What is worth telling first, if pods differ.
 _ORDER = (
     Reason.ContainerOOMKilled,
     Reason.ContainerCrashLoopBackOff,
@@ -166,7 +166,7 @@ def _version(pod: Json) -> str:
 
 
 def lost_nodes(found: Assessment) -> frozenset[str]:
-    """Nodes of our pods that are not Ready, or not there; none where we may see no nodes."""
+    """Nodes of our pods that are not Ready, or not there; none if we may see no nodes."""
     if not found.observed.nodes:
         return frozenset()
     used = {text(pod, "spec", "nodeName") for pod in found.pods} - {""}
@@ -197,7 +197,7 @@ def _worst(troubles: Sequence[Trouble]) -> Judgement:
 
 
 def _not_created(found: Assessment, live: Json, count: int) -> Judgement | None:
-    """Why the StatefulSet's controller cannot make pods, where some are missing."""
+    """Why the StatefulSet's controller cannot make pods, if some are missing."""
     if len(found.pods) >= count:
         return None
     refusals = [

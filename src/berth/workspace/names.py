@@ -37,7 +37,7 @@ def digest(text: str, length: int = _DIGEST) -> str:
 
 
 def dns_label(name: str, suffix: str = "", longest: int = LONGEST_LABEL) -> str:
-    """`name` with `suffix` where that is a DNS label already, else the nearest one with a hash."""
+    """`name` with `suffix` if that is a DNS label already, else the nearest one with a hash."""
     whole = name + suffix
     if len(whole) <= longest and _DNS_LABEL.fullmatch(whole):
         return whole

@@ -21,12 +21,12 @@ Object = Mapping[str, Any]
 class Settings:
     """What the chart's owner decided. Validated once, when the controller starts."""
 
-    provisioning: bool = False  # make Karpenter NodeClaims where no node of ours suits
+    provisioning: bool = False  # make Karpenter NodeClaims if no node of ours suits
     node_class: Object | None = None  # nodeClassRef {group, kind, name} of those NodeClaims
     # One image for every model, which pulls weights from the hub when it starts.
     runtime_image: str = image_name(SERVER, "cpu")
     runtime_image_gpu: str = image_name(SERVER, "cuda")
-    # Where set, a preset's own image is REGISTRY/PRESET:TAG, and nothing is pulled from a hub.
+    # If set, a preset's own image is REGISTRY/PRESET:TAG, and nothing is pulled from a hub.
     model_registry: str = ""
     model_tag: str = ""  # empty: as `berth build` tags the image for this kind of device
     image_pull_policy: str = "IfNotPresent"

@@ -1,7 +1,7 @@
 """The server's options in a ConfigMap (inference.config), as arguments and as questions to fit.
 
 The file is `inference_config.yaml`, as KAITO calls it, or `berth.yaml`: a map `berth:` or `vllm:`
-of options of `berth serve` without their dashes. vLLM's names are understood where Berth has the
+of options of `berth serve` without their dashes. vLLM's names are understood if Berth has the
 same option. A key that is not known is refused, never left out.
 """
 

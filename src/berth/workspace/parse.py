@@ -53,12 +53,12 @@ def parse_workspace(workspace: object) -> Workspace:
 
 
 def parse_status(workspace: Mapping[str, Any]) -> Status:
-    """The typed status of an API object; an empty one where there is none. As total."""
+    """The typed status of an API object; an empty one if there is none. As total."""
     return _convert(workspace.get("status") or {}, Status, "status")
 
 
 def find_preset(name: str, presets: Mapping[str, Preset]) -> Preset | None:
-    """The preset that inference.preset.name names; None where the catalogue has none.
+    """The preset that inference.preset.name names; None if the catalogue has none.
 
     In any letter case: a preset's name, KAITO's name for it, or the id of its hub repository.
     """

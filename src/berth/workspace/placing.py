@@ -38,7 +38,7 @@ Truth = Literal["True", "False", "Unknown"]
 
 _MOST_REASONS = 12  # of single nodes, in one message
 
-# In the order in which they decide what the condition says, where nodes differ.
+# In the order in which they decide what the condition says, if nodes differ.
 _CODES: dict[ReasonCode, Reason] = {
     "too few nodes": Reason.TooFewNodes,
     "GPUs taken": Reason.NodesTaken,
@@ -166,7 +166,7 @@ class _Search:
         alone = whole.place(whole.nodes, 1)
         if any(one.code == "no GPU node" and one.node is None for one in alone.reasons):
             return self._on_ram()  # of all nodes, and not only of some of them
-        # Split only where there could never be enough whole ones: a busy node is no reason to.
+        # Split only if there could never be enough whole ones: a busy node is no reason to.
         if self.spec.count > 1 and self.spec.parallel == "ranks" and whole._replicas() is None:
             found = self._group()
             if isinstance(found, Room) or not alone.placed:

@@ -96,7 +96,7 @@ def _end(observed: Observed, who: Identity, now: datetime) -> tuple[Action, ...]
 
 
 def _tell(observed: Observed, who: Identity, judged: Conditions) -> list[Action]:
-    """Status and events, where they say something new."""
+    """Status and events, if they say something new."""
     if not judged.changed:
         return []
     written = WriteStatus(status=judged.status, resource_version=who.resource_version)

@@ -75,7 +75,7 @@ def is_bound(pod: Json) -> bool:
 
 
 def unschedulable(pod: Json) -> str | None:
-    """The scheduler's words, where it found no node."""
+    """The scheduler's words, if it found no node."""
     scheduled = condition(pod, "PodScheduled")
     if is_bound(pod) or text(scheduled, "status") != "False":
         return None
@@ -148,7 +148,7 @@ def _ready_since_start(pod: Json, status: Json) -> bool | None:
 
 
 def _container(pod: Json, status: Json) -> Trouble | None:
-    """What its present state says; None where it runs, or has not begun.
+    """What its present state says; None if it runs, or has not begun.
 
     One that runs again after it crashed still is one that crashes, until it has been ready.
     """

@@ -23,12 +23,12 @@ _MOST = 5  # names in one message
 
 
 def consider(found: Assessment) -> Assessment:
-    """The assessment, with what is wanted left as it is where pods that answer are to be kept."""
+    """The assessment, with what is wanted unchanged if pods that answer are to be kept."""
     live = found.stateful_set
     if live is None or is_going(live) or not found.wanted:
         return found
     if not _restarts(found, live) or not any(is_ready(pod) for pod in found.pods):
-        # Where nothing answers there is nothing to lose.
+        # If nothing answers, there is nothing to lose.
         return with_surge(found, live, restarts=_restarts(found, live))
     looked = found.observed.absent
     if looked is None:
@@ -50,7 +50,7 @@ def consider(found: Assessment) -> Assessment:
 
 
 def _rolling(found: Assessment, live: Json) -> Assessment:
-    """The new pod first, where there is room for both."""
+    """The new pod first, if there is room for both."""
     rolled = with_surge(found, live, restarts=True)
     if not rolled.waits_for_surge or not _asks_the_same(found, live):
         return rolled
@@ -84,7 +84,7 @@ def _is_the_chart_s(found: Assessment, live: Json) -> bool:
 
 
 def _kept(found: Assessment, live: Json, why: Judgement) -> Assessment:
-    """Where the pods still are what the Workspace asks for, they are judged as such."""
+    """If the pods still are what the Workspace asks for, they are judged as such."""
     if not _asks_the_same(found, live):
         return replace(found, wanted=(), behind=why)
     wanted = (dict(live) if one["kind"] == "StatefulSet" else one for one in found.wanted)

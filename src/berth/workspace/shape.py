@@ -17,7 +17,7 @@ CPU_POD_MILLI_CPUS, GPU_POD_MILLI_CPUS = 500, 1000
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Sizes in bytes, of one pod where nothing else is said."""
+    """Sizes in bytes, of one pod unless anything else is set."""
 
     # replicas: each pod is the whole model. group: all pods together are one.
     kind: Literal["replicas", "group"] = "replicas"
@@ -50,7 +50,7 @@ def encode(placed: Placed) -> str:
 
 
 def decode(annotation: str) -> Placed | None:
-    """None where it is none of ours."""
+    """None if it is none of ours."""
     try:
         return msgspec.json.decode(annotation, type=Placed)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):

@@ -22,7 +22,7 @@ from berth.workspace.shape import Shape
 from berth.workspace.spec import Spec
 from berth.workspace.types import Fit
 
-_CPU_SEQUENCES = 8  # that a pod on a CPU node gets memory for, where the node has it
+_CPU_SEQUENCES = 8  # that a pod on a CPU node gets memory for, if the node has it
 
 
 def question(
@@ -31,7 +31,7 @@ def question(
     """What fit is asked. Raises FitInputError.
 
     Args:
-        layout: tensor and pipeline degree, where they are given already.
+        layout: tensor and pipeline degree, if they are given already.
     """
     preset = spec.preset
     assert preset is not None, "a template is not measured"
@@ -103,7 +103,7 @@ def shape_of(spec: Spec, verdict: Verdict, nodes: Sequence[Node], *, group: bool
 
     Args:
         group: the model spans all the nodes, and the ranks are those of all.
-        nodes: that can take it; none where they are not there yet.
+        nodes: that can take it; none if they are not there yet.
     """
     layout = verdict.layout
     assert layout is not None, "an accepted verdict has a layout"
@@ -124,13 +124,13 @@ def shape_of(spec: Spec, verdict: Verdict, nodes: Sequence[Node], *, group: bool
 
 
 def _products(nodes: Sequence[Node]) -> tuple[str, ...]:
-    """What all of them call their GPUs; none where one does not say."""
+    """What all of them call their GPUs; none if one does not say."""
     found = {node.labels.get(PRODUCT, "") for node in nodes}
     return () if "" in found else tuple(sorted(found))
 
 
 def cpu_shape(spec: Spec, verdict: Verdict, free: int, dtype: str = "") -> Shape:
-    """Memory for some sequences at a time, where the node has it."""
+    """Memory for some sequences at a time, if the node has it."""
     several = cached_fit(replace(verdict.request, concurrency=_CPU_SEQUENCES))
     need = verdict.need
     if several.outcome == "fits":

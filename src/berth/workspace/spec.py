@@ -69,7 +69,7 @@ class Spec:
 
 
 def identity(observed: Observed) -> Identity | None:
-    """None where it has no name, uid or resourceVersion: nothing can be written for it then."""
+    """None if it has no name, uid or resourceVersion: nothing can be written for it then."""
     workspace = observed.workspace
     found = Identity(
         namespace=text(workspace, "metadata", "namespace"),

@@ -24,7 +24,7 @@ _LEAVING = timedelta(seconds=60)  # after its grace; a pod of a lost node may st
 
 
 def with_surge(found: Assessment, live: Json, *, restarts: bool) -> Assessment:
-    """The assessment, with the second StatefulSet where it is wanted.
+    """The assessment, with the second StatefulSet if it is wanted.
 
     Args:
         restarts: whether what is wanted ends the pod that is there.

@@ -27,7 +27,7 @@ _ROOT = {"apiVersion", "kind", "metadata", "status"}
 class Refusal:
     """One rule that a Workspace breaks."""
 
-    field: str  # "inference.preset.name"; "" where it is the Workspace as a whole
+    field: str  # "inference.preset.name"; "" if it is the Workspace as a whole
     message: str
 
     def __str__(self) -> str:

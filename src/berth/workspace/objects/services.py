@@ -57,7 +57,7 @@ def headless_service(plan: Plan) -> dict[str, Any]:
 
 
 def rendezvous(plan: Plan) -> str:
-    """HOST:PORT of a group's first pod. Without the cluster's domain, which nobody told us."""
+    """HOST:PORT of a group's first pod. Without the cluster's domain, which is not known."""
     first = f"{names.stateful_set(plan.who.name)}-0"
     service = names.headless_service(plan.who.name)
     return f"{first}.{service}.{plan.who.namespace}.svc:{RENDEZVOUS_PORT}"

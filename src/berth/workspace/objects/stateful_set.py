@@ -71,7 +71,7 @@ def _ask_whether_it_listens(spec: dict[str, Any]) -> None:
     """Give a pod without a readiness probe one that something accepts connections on its port.
 
     Without any, Kubernetes calls a pod ready as soon as its container runs, and the Workspace would
-    be called ready though nobody had seen it answer.
+    be called ready before it was seen to answer.
     """
     containers = [dict(one) for one in items(spec, "containers")]
     if not containers or any(mapping(one, "readinessProbe") for one in containers):

@@ -49,7 +49,7 @@ def has_claim(plan: Plan) -> bool:
 
 
 def volumes(plan: Plan) -> list[dict[str, Any]]:
-    """The cache's, where no PersistentVolumeClaim is it."""
+    """The cache's, if no PersistentVolumeClaim is it."""
     if has_claim(plan):
         return []
     return [{"name": VOLUME, "emptyDir": {"sizeLimit": volume_size(plan)}}]
