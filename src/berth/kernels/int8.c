@@ -14,6 +14,8 @@
 
 #define EXPORT __attribute__((visibility("default")))
 #define LANES 16
+#define PANEL 16   /* outputs that are computed for all rows before the next: their weights stay near */
+#define AHEAD 4096 /* weights between what is used and what is asked for */
 #ifdef __AVX512F__
 #define MOST 8 /* rows of x whose sums stay in registers */
 #else
@@ -62,6 +64,12 @@ static inline uint16_t bf16_from_float(float x) {
   return (u.i & 0x7fffffff) > 0x7f800000 ? (uint16_t)0x7fc0 : (uint16_t)rounded;
 }
 
+/* Rows that are computed next, of those that are left. */
+static inline int64_t block(int64_t left) {
+  if (left >= MOST) return MOST;
+  return left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
 static inline void put(void *y, int narrow, int64_t at, float value) {
   if (narrow)
     ((uint16_t *)y)[at] = bf16_from_float(value);
@@ -79,6 +87,8 @@ static inline __attribute__((always_inline)) void pair(
   int64_t i = 0;
   for (; i + LANES <= k; i += LANES) {
     const vec a = load_weight(weight + i), b = load_weight(below + i);
+    __builtin_prefetch(weight + i + AHEAD);
+    __builtin_prefetch(below + i + AHEAD);
     for (int r = 0; r < rows; r++) {
       const vec at = load_x(x + r * k + i);
       first[r] += at * a;
@@ -115,6 +125,8 @@ static inline __attribute__((always_inline)) void narrow_pair(
   int64_t i = 0;
   for (; i + 2 * LANES <= k; i += 2 * LANES) {
     const __m512bh a = load_narrow(weight + i), b = load_narrow(below + i);
+    __builtin_prefetch(weight + i + AHEAD);
+    __builtin_prefetch(below + i + AHEAD);
     for (int r = 0; r < rows; r++) {
       const __m512bh at = (__m512bh)_mm512_loadu_si512(x + r * k + i);
       first[r] = _mm512_dpbf16_ps(first[r], at, a);
@@ -137,22 +149,23 @@ static inline __attribute__((always_inline)) void narrow_pair(
 EXPORT void int8_linear_bf16(const uint16_t *x, const int8_t *weight, const float *scale,
                              const float *bias, uint16_t *y, int64_t m, int64_t n, int64_t k) {
 #pragma omp parallel for schedule(static)
-  for (int64_t two = 0; two < n / 2; two++) {
-    const int64_t out = two * 2;
-    const int8_t *at = weight + out * k;
-    const float *b = bias ? bias + out : (const float *)0;
-    int64_t row = 0;
-    for (; row + MOST <= m; row += MOST)
-      narrow_pair(x + row * k, at, scale + out, b, y + row * n + out, MOST, n, k);
-    if (row + 4 <= m) {
-      narrow_pair(x + row * k, at, scale + out, b, y + row * n + out, 4, n, k);
-      row += 4;
+  for (int64_t panel = 0; panel < n; panel += PANEL) {
+    const int64_t end = panel + PANEL < n ? panel + PANEL : n;
+    for (int64_t row = 0, rows; row < m; row += rows) {
+      rows = block(m - row);
+      for (int64_t out = panel; out < end; out += 2) {
+        const uint16_t *from = x + row * k;
+        const int8_t *at = weight + out * k;
+        const float *b = bias ? bias + out : (const float *)0;
+        uint16_t *to = y + row * n + out;
+        switch (rows) {
+          case MOST: narrow_pair(from, at, scale + out, b, to, MOST, n, k); break;
+          case 4: narrow_pair(from, at, scale + out, b, to, 4, n, k); break;
+          case 2: narrow_pair(from, at, scale + out, b, to, 2, n, k); break;
+          default: narrow_pair(from, at, scale + out, b, to, 1, n, k);
+        }
+      }
     }
-    if (row + 2 <= m) {
-      narrow_pair(x + row * k, at, scale + out, b, y + row * n + out, 2, n, k);
-      row += 2;
-    }
-    if (row < m) narrow_pair(x + row * k, at, scale + out, b, y + row * n + out, 1, n, k);
   }
 }
 #endif
@@ -161,22 +174,24 @@ EXPORT void int8_linear_bf16(const uint16_t *x, const int8_t *weight, const floa
 EXPORT void int8_linear(const float *x, const int8_t *weight, const float *scale,
                         const float *bias, void *y, int narrow, int64_t m, int64_t n, int64_t k) {
 #pragma omp parallel for schedule(static)
-  for (int64_t two = 0; two < n / 2; two++) {
-    const int64_t out = two * 2;
-    const int8_t *at = weight + out * k;
-    const float *b = bias ? bias + out : (const float *)0;
-    int64_t row = 0;
-    for (; row + MOST <= m; row += MOST)
-      pair(x + row * k, at, scale + out, b, offset(y, narrow, row * n + out), narrow, MOST, n, k);
-    if (MOST > 4 && row + 4 <= m) {
-      pair(x + row * k, at, scale + out, b, offset(y, narrow, row * n + out), narrow, 4, n, k);
-      row += 4;
+  for (int64_t panel = 0; panel < n; panel += PANEL) {
+    const int64_t end = panel + PANEL < n ? panel + PANEL : n;
+    for (int64_t row = 0, rows; row < m; row += rows) {
+      rows = block(m - row);
+      for (int64_t out = panel; out < end; out += 2) {
+        const float *from = x + row * k;
+        const int8_t *at = weight + out * k;
+        const float *b = bias ? bias + out : (const float *)0;
+        void *to = offset(y, narrow, row * n + out);
+        switch (rows) {
+          case MOST: pair(from, at, scale + out, b, to, narrow, MOST, n, k); break;
+#if MOST > 4
+          case 4: pair(from, at, scale + out, b, to, narrow, 4, n, k); break;
+          case 2: pair(from, at, scale + out, b, to, narrow, 2, n, k); break;
+#endif
+          default: pair(from, at, scale + out, b, to, narrow, 1, n, k);
+        }
+      }
     }
-    if (MOST > 2 && row + 2 <= m) {
-      pair(x + row * k, at, scale + out, b, offset(y, narrow, row * n + out), narrow, 2, n, k);
-      row += 2;
-    }
-    for (; row < m; row++)
-      pair(x + row * k, at, scale + out, b, offset(y, narrow, row * n + out), narrow, 1, n, k);
   }
 }
