@@ -12,7 +12,7 @@ from berth.serving.check_generate import check_generate
 from berth.serving.dialog import known_roles, render
 from berth.serving.errors import Overloaded
 from berth.serving.open_model import ServingConfig
-from berth.serving.output import OutputText
+from berth.serving.output import Output, OutputText
 from berth.serving.prompt import Prompt
 from berth.serving.request import ChatOptions, Message, Options
 from berth.serving.validate import check_prompt, check_text, sampling_params
@@ -27,7 +27,7 @@ class Admitted:
 
     prompt: Prompt
     params: SamplingParams
-    outputs: list[OutputText]  # one for each sequence that the engine returns
+    outputs: Sequence[Output]  # one for each sequence that the engine returns
 
 
 class Admission:

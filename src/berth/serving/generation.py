@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from berth.protocol.messages import Delta, GenerateParams, SamplingParams
 from berth.protocol.messages import FinishReason as EngineReason
 from berth.serving.errors import EngineFailed, InvalidRequest, ServingError
-from berth.serving.output import OutputText
+from berth.serving.output import Output
 from berth.serving.prompt import Prompt
 from berth.serving.request import Answer, FinishReason, Piece
 
@@ -36,14 +36,14 @@ class ModelGeneration:
         request_id: str,
         prompt: Prompt,
         params: SamplingParams,
-        output: OutputText,
+        output: Output,
         *,
         now: float,
         echo: bool,
         output_hidden: bool,
         on_end: Callable[[ModelGeneration], None],
         generate: GenerateParams | None = None,
-        others: Sequence[OutputText] = (),
+        others: Sequence[Output] = (),
     ) -> None:
         """`others` take the further sequences of a beam search; they come before the first."""
         self.number = number  # towards the engine
@@ -163,10 +163,10 @@ class ModelGeneration:
         """See `Generation`."""
         output = self._output
         if output.has_more() or (self.ended and self.error is None):
-            text, scores = output.take()
+            piece = output.piece()
             if self.error is not None and self._listener is not None:
                 self._listener()  # for the error, which comes after the text
-            return Piece(text, output.tokens, output.finish_reason, scores)
+            return piece
         if self.error is not None:
             raise self.error
         return None
@@ -183,17 +183,8 @@ class ModelGeneration:
             raise self.error
         return replace(self._answer(self._output), others=tuple(map(self._answer, self._others)))
 
-    def _answer(self, output: OutputText) -> Answer:
-        text, scores = output.whole()
-        assert output.finish_reason is not None  # ended without an error
-        return Answer(
-            text=text,
-            finish_reason=output.finish_reason,
-            prompt_tokens=self.prompt_tokens,
-            output_tokens=output.tokens,
-            cached_tokens=self.cached_tokens,
-            logprobs=scores,
-        )
+    def _answer(self, output: Output) -> Answer:
+        return output.answer(self.prompt_tokens, self.cached_tokens)
 
 
 def _told(reason: EngineReason | None) -> FinishReason | None:

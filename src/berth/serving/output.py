@@ -5,15 +5,56 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from berth.protocol.messages import TokenLogprob
-from berth.serving.request import FinishReason, TokenText
+from berth.serving.request import Answer, FinishReason, Piece, TokenText
 from berth.serving.stop import StopMatcher
 from berth.tokenizer.base import Tokenizer
 
 
+class Output(Protocol):
+    """One answer while it is made: what a generation feeds, and takes pieces from.
+
+    `OutputText` is the first stage. One that tells kinds apart (reasoning, tool calls) has another
+    one inside, and gives `parts` to what that one shows.
+    """
+
+    @property
+    def tokens(self) -> int:
+        """Output tokens, a stop token included."""
+        ...
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """None while the answer goes on."""
+        ...
+
+    def echo(
+        self, prompt: Sequence[int], logprobs: Sequence[TokenLogprob | None] | None
+    ) -> None: ...
+    def feed(
+        self,
+        tokens: Sequence[int],
+        finish_reason: FinishReason | None = None,
+        logprobs: Sequence[TokenLogprob] | None = None,
+    ) -> None: ...
+    def end_early(self, reason: FinishReason) -> None: ...
+    def has_more(self) -> bool:
+        """Whether `piece` would have anything but the end."""
+        ...
+
+    def piece(self) -> Piece:
+        """What was not taken yet."""
+        ...
+
+    def answer(self, prompt_tokens: int, cached_tokens: int) -> Answer:
+        """All of it, taken or not, once it has ended."""
+        ...
+
+
 class OutputText:
-    """One answer: detokenised, cut at its stop strings, kept until it is taken."""
+    """One answer: detokenised, cut at its stop strings, kept until it is taken. An `Output`."""
 
     def __init__(
         self,
@@ -164,6 +205,17 @@ class OutputText:
     def has_more(self) -> bool:
         """Whether `take` would return anything."""
         return self._taken_parts < len(self._parts) or self._taken_scores < len(self._visible)
+
+    def piece(self) -> Piece:
+        """See `Output`."""
+        text, scores = self.take()
+        return Piece(text, self.tokens, self.finish_reason, scores)
+
+    def answer(self, prompt_tokens: int, cached_tokens: int) -> Answer:
+        """See `Output`."""
+        text, scores = self.whole()
+        assert self.finish_reason is not None
+        return Answer(text, self.finish_reason, prompt_tokens, self.tokens, cached_tokens, scores)
 
     def whole(self) -> tuple[str, tuple[TokenText, ...]]:
         """Return everything shown so far, taken or not."""

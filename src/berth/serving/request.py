@@ -133,6 +133,25 @@ class TokenText:
     has_logprob: bool = True
 
 
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """Text of an answer: what is meant for the reader, or what the model thinks before it."""
+
+    kind: Literal["content", "reasoning"]
+    text: str
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
+    """What is added to one tool call of an answer: its id and name first, then its arguments."""
+
+    index: int  # of the call in its answer
+    arguments: str = ""  # to be appended to those before: a piece of JSON
+    id: str | None = None
+    name: str | None = None
+
+
+Part = Said | ToolCallDelta
+
+
 class Piece(msgspec.Struct, frozen=True, gc=False):
     """A part of one answer, as it arrives. Texts concatenated are the answer, exactly.
 
@@ -140,20 +159,22 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     beginning of a stop string.
     """
 
-    text: str
+    text: str  # the content
     tokens: int  # output tokens so far, the prompt's not counted
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenText, ...] = ()
+    parts: tuple[Part, ...] = ()  # in order, the content among them; empty: there is no other kind
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One finished answer."""
 
-    text: str
+    text: str  # the content
     finish_reason: FinishReason
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int
     logprobs: tuple[TokenText, ...] = ()
     others: tuple[Answer, ...] = ()  # a beam search's further sequences, best first
+    parts: tuple[Part, ...] = ()  # as a piece's

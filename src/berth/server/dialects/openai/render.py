@@ -9,10 +9,11 @@ from typing import Literal
 import msgspec
 
 from berth.server.reply import encode
-from berth.serving.request import Answer, TokenText
+from berth.serving.request import Answer, Part, Said, TokenText, ToolCallDelta
 
 # OpenAI's reasons that an answer of ours can end for.
 FinishReason = Literal["stop", "length"]
+ChatFinishReason = FinishReason | Literal["tool_calls"]  # the last: it stopped after calling tools
 _NO_CHANCE = -9999.0  # JSON has no -Infinity; vLLM writes this too
 
 
@@ -71,12 +72,38 @@ class ChatLogprobs(msgspec.Struct, frozen=True):
     content: list[TokenLogprobs]
 
 
-class AssistantMessage(msgspec.Struct, frozen=True):
-    """The model's message."""
+class CalledFunction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a tool call calls; `arguments` is JSON, or in a chunk what is added to it."""
 
-    content: str
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A tool that the model calls."""
+
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
+class ToolCallChunk(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a chunk adds to a tool call: id, type and name first, then arguments."""
+
+    index: int
+    id: str | None = None
+    type: str | None = None
+    function: CalledFunction | None = None
+
+
+class AssistantMessage(msgspec.Struct, frozen=True):
+    """The model's message; `content` is null if it only calls tools."""
+
+    content: str | None
     role: str = "assistant"
     refusal: str | None = None
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET  # as vLLM and DeepSeek name it
+    tool_calls: list[ToolCall] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
@@ -84,7 +111,7 @@ class ChatChoice(msgspec.Struct, frozen=True):
 
     index: int
     message: AssistantMessage
-    finish_reason: FinishReason
+    finish_reason: ChatFinishReason
     logprobs: ChatLogprobs | None = None
 
 
@@ -129,10 +156,12 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to the message: first the role, then content."""
+    """What a chunk adds to the message: first the role, then one of the others."""
 
     role: str | None = None
     content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallChunk] | None = None
 
 
 class ChatChunkChoice(msgspec.Struct, frozen=True):
@@ -141,7 +170,7 @@ class ChatChunkChoice(msgspec.Struct, frozen=True):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
-    finish_reason: FinishReason | None
+    finish_reason: ChatFinishReason | None
 
 
 class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,12 +241,51 @@ def chat_choices(answers: Sequence[Answer], logprobs: bool) -> list[ChatChoice]:
     return [
         ChatChoice(
             index,
-            AssistantMessage(answer.text),
-            _reason_of(answer),
+            _message(answer),
+            chat_reason(_reason_of(answer), answer.parts),
             ChatLogprobs(chat_logprobs(answer.logprobs)) if logprobs else None,
         )
         for index, answer in enumerate(answers)
     ]
+
+
+def delta_of(part: Part) -> ChatDelta:
+    """A part of an answer as a chunk has it: the one place that knows the kinds in a stream."""
+    if isinstance(part, Said):
+        if part.kind == "reasoning":
+            return ChatDelta(reasoning_content=part.text)
+        return ChatDelta(content=part.text)
+    begins = part.id is not None or part.name is not None
+    function = CalledFunction(part.name, part.arguments)
+    return ChatDelta(
+        tool_calls=[ToolCallChunk(part.index, part.id, "function" if begins else None, function)]
+    )
+
+
+def chat_reason(reason: FinishReason, parts: Sequence[Part]) -> ChatFinishReason:
+    """Why the answer ended: an answer that stopped after it called tools waits for them."""
+    if reason == "stop" and any(isinstance(part, ToolCallDelta) for part in parts):
+        return "tool_calls"
+    return reason
+
+
+def _message(answer: Answer) -> AssistantMessage:
+    """The whole message, its parts put together by their kinds."""
+    if not answer.parts:
+        return AssistantMessage(answer.text)
+    reasoning = [p.text for p in answer.parts if isinstance(p, Said) and p.kind == "reasoning"]
+    calls: dict[int, ToolCall] = {}
+    for part in answer.parts:
+        if isinstance(part, ToolCallDelta):
+            known = calls.get(part.index, ToolCall("", CalledFunction("", "")))
+            arguments = (known.function.arguments or "") + part.arguments
+            function = CalledFunction(part.name or known.function.name, arguments)
+            calls[part.index] = ToolCall(part.id or known.id, function)
+    return AssistantMessage(
+        answer.text or (None if calls else ""),
+        reasoning_content="".join(reasoning) if reasoning else msgspec.UNSET,
+        tool_calls=list(calls.values()) if calls else msgspec.UNSET,
+    )
 
 
 def completion_choices(answers: Sequence[Answer], logprobs: bool) -> list[CompletionChoice]:

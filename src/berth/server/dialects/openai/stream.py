@@ -13,9 +13,10 @@ from berth.server.dialects.openai.render import (
     Usage,
     chat_logprobs,
     completion_logprobs,
+    delta_of,
 )
 from berth.server.reply import encode
-from berth.serving.request import Piece, TokenText
+from berth.serving.request import Piece, TokenText, ToolCallDelta
 
 _MARK = "[DONE]"
 CHAT_SHAPES = (ChatCompletionChunk, ErrorEnvelope, {"const": _MARK})
@@ -74,6 +75,7 @@ class ChatChunks(_Chunks):
     ) -> None:
         super().__init__(head, usage, logprobs)
         self._begun = [False] * choices
+        self._called = [False] * choices
         self._starts = [
             b'%b,"choices":[{"index":%d,"delta":{"content":' % (self._head, index)
             for index in range(choices)
@@ -89,7 +91,9 @@ class ChatChunks(_Chunks):
                 index,
                 b'"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null',
             )
-        if piece.text or piece.logprobs:
+        if piece.parts:
+            chunks += self._parts(index, piece)
+        elif piece.text or piece.logprobs:
             if self._logprobs:
                 logprobs = encode(ChatLogprobs(chat_logprobs(piece.logprobs)))
                 chunks += self._choice(
@@ -100,10 +104,24 @@ class ChatChunks(_Chunks):
             else:
                 chunks += self._starts[index] + encode(piece.text) + self._close
         if piece.finish_reason is not None:
-            reason = piece.finish_reason.encode("ascii")
+            called = self._called[index] and piece.finish_reason == "stop"
+            reason = b"tool_calls" if called else piece.finish_reason.encode("ascii")
             chunks += self._choice(
                 index, b'"delta":{},"logprobs":null,"finish_reason":"%b"' % reason
             )
+        return chunks
+
+    def _parts(self, index: int, piece: Piece) -> bytes:
+        """A chunk for each part; the piece's log probabilities come with the first."""
+        chunks = b""
+        logprobs = b"null"
+        if self._logprobs and piece.logprobs:
+            logprobs = encode(ChatLogprobs(chat_logprobs(piece.logprobs)))
+        for part in piece.parts:
+            self._called[index] |= isinstance(part, ToolCallDelta)
+            inside = b'"delta":%b,"logprobs":%b,"finish_reason":null'
+            chunks += self._choice(index, inside % (encode(delta_of(part)), logprobs))
+            logprobs = b"null"
         return chunks
 
 
