@@ -77,7 +77,9 @@ def test_a_single_model_runs_from_start_to_end_unless_it_is_to_end(serve: Any) -
     assert serve("pocket").engine.kv_cache_bytes is None
     several = serve("pocket", "--keep-alive", "90s")
     assert several.limits.keep_alive == 90
-    assert serve("--keep-alive=-1", BERTH_MODEL="pocket").limits.keep_alive is None
+    unnamed = serve("--keep-alive=-1", BERTH_MODEL="pocket")
+    assert unnamed.limits.keep_alive is None
+    assert [serving.model_id for serving in unnamed.servings] == ["pocket"]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_a_model_that_can_never_fit_is_refused_with_its_terms(
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--name", "x"], "--name is of one model, and 2 are given"),
+        (["--name", "x"], "--name is of one model, and several are given"),
         (["--tokenizer", "x"], "--tokenizer is of one model"),
         (["--chat-template", "plain"], "--chat-template is of one model"),
         (["--weights", "x"], "--weights is of one model"),
@@ -174,3 +176,25 @@ def test_a_file_s_models_have_keys_of_their_own(serve: Any, second: str, tmp_pat
     models = several.models(Metrics(), {"gpt-4": "other"})
     assert models.get("gpt-4").name == "other"
     assert "leave MODEL out" in refusal("pocket", "--config", str(path))
+
+
+def test_every_folder_in_one_that_an_engine_serves_is_served(
+    serve: Any, second: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "notes.txt").write_text("no model")
+    alone = serve("--models-dir", str(tmp_path))
+    assert [serving.model_id for serving in alone.servings] == ["second"]
+    both = serve("pocket", "--models-dir", str(tmp_path))
+    assert [serving.model_id for serving in both.servings] == ["pocket", "second"]
+    said = CliRunner().invoke(command.serve, ["--models-dir", str(tmp_path)]).output
+    assert f"{tmp_path}/empty is not served" in said
+    assert ".cache" not in said
+
+
+def test_a_folder_without_any_model_is_refused(serve: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no engine serves any folder in" in refusal("--models-dir", str(tmp_path))
+    assert "--weights is of one model" in refusal("--models-dir", str(tmp_path), "--weights", "x")
+    assert "--models-dir" in refusal("--models-dir", str(tmp_path / "none"))

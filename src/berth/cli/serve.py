@@ -30,7 +30,7 @@ from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
 from berth.cli.ends import modules_of
 from berth.cli.refused import refuse
 from berth.cli.served_model import find_model, holds_files, same_model
-from berth.cli.several import SEVERAL_OPTIONS, Several, are_several, share_machine
+from berth.cli.several import SEVERAL_OPTIONS, Several, are_several, folders_in, share_machine
 from berth.cli.sizes import Bytes
 from berth.cli.store_options import STORE_OPTIONS, place_if_any
 from berth.images.weight_files import WeightsMissing
@@ -300,7 +300,9 @@ def serve(models: tuple[str, ...], **options: Any) -> None:
         models = tuple(loaded.models)
         each = [for_model(ctx, said) for said in loaded.models.values()]
     else:
-        each = [{**options, "models": (named,)} for named in models]
+        each = [{**options, "models": (named,)} for named in models or (None,)]
+        if options["models_dir"] is not None and not models:
+            each = []
     try:
         keys = _keys(options)
         settings = _settings(options, keys)
@@ -309,7 +311,7 @@ def serve(models: tuple[str, ...], **options: Any) -> None:
             by_model = loaded.models and "alias" in loaded.options
             typed = ctx.get_parameter_source("alias") is ParameterSource.COMMANDLINE
             further = aliases(loaded.configuration) if by_model and not typed else options["alias"]
-            several = share_machine(_servings(models, each), options)
+            several = share_machine(_servings(models, each, options), options)
         else:
             serving = _serving(models[0] if models else None, options)
     except _REFUSALS as error:
@@ -322,19 +324,33 @@ def serve(models: tuple[str, ...], **options: Any) -> None:
         raise click.ClickException(str(error)) from error
 
 
-def _servings(models: Sequence[str], each: Sequence[dict[str, Any]]) -> list[ServingConfig]:
-    """Each model as it would be served alone. Raises what is wrong with one, under its name."""
+def _servings(
+    models: Sequence[str], each: Sequence[dict[str, Any]], options: dict[str, Any]
+) -> list[ServingConfig]:
+    """Each model as it would be served alone. Raises what is wrong with one, under its name.
+
+    Args:
+        each: what was said of each of `models`; of one that was not named, if there are none.
+        options: what was said of all, those in --models-dir included.
+    """
     source = click.get_current_context().get_parameter_source
-    if len(models) > 1 and source("weights") is ParameterSource.COMMANDLINE:
-        raise ValueError(f"--weights is of one model, and {len(models)} are given")
-    if len(models) <= 1:
-        return [_serving(options["models"][0], options) for options in each]
+    if len(models) <= 1 and options["models_dir"] is None:
+        return [_serving(said["models"][0], said) for said in each]
+    if source("weights") is ParameterSource.COMMANDLINE:
+        raise ValueError("--weights is of one model, and several are given")
     servings = []
-    for model, options in zip(models, each, strict=True):
+    for model, said in zip(models, each, strict=True):
         try:
-            servings.append(_serving(options["models"][0], options))
+            servings.append(_serving(said["models"][0], said))
         except _REFUSALS as error:
             raise ValueError(f"{model}: {error}") from error
+    for folder in folders_in(options["models_dir"]):
+        try:
+            servings.append(_serving(folder, options))
+        except (*_REFUSALS, ModuleNotFoundError) as error:  # the others are served all the same
+            _log.warning("%s is not served: %s", folder, error)
+    if not servings:
+        raise ValueError(f"no engine serves any folder in {options['models_dir']}")
     return servings
 
 

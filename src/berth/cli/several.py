@@ -52,6 +52,11 @@ class KeepAlive(click.ParamType):  # type: ignore[type-arg]  # not generic when 
 
 SEVERAL_OPTIONS = [
     click.option(
+        "--models-dir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Serve every model whose folder is in this one, under the folder's name.",
+    ),
+    click.option(
         "--max-loaded",
         type=click.IntRange(min=1),
         help="Models in memory at once.  [default: as many as fit; on a GPU 1]",
@@ -69,8 +74,7 @@ SEVERAL_OPTIONS = [
     ),
 ]
 # Options that say something of one model.
-_OF_ONE = ("model_id", "tokenizer", "chat_template")
-_NAMES = {"model_id": "--name", "tokenizer": "--tokenizer", "chat_template": "--chat-template"}
+_OF_ONE = {"model_id": "--name", "tokenizer": "--tokenizer", "chat_template": "--chat-template"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +102,28 @@ def are_several(models: Sequence[str], options: dict[str, Any]) -> bool:
 
     Raises: ValueError for options that are for one model, or for several.
     """
-    if len(models) <= 1 and options["keep_alive"] is None:
+    single = len(models) <= 1 and options["models_dir"] is None
+    if single and options["keep_alive"] is None:
         for option in ("max_loaded", "pin"):
             if options[option]:
                 name = option.replace("_", "-")
                 raise ValueError(f"--{name} is for several models, or for one with --keep-alive")
         return False
-    if len(models) > 1:
-        for option in _OF_ONE:
+    if not single:
+        for option, name in _OF_ONE.items():
             if options[option] is not None:
-                raise ValueError(f"{_NAMES[option]} is of one model, and {len(models)} are given")
+                raise ValueError(f"{name} is of one model, and several are given")
     if options["nnodes"] > 1:
         raise ValueError("several nodes serve one model, from start to end: leave out --nnodes")
     return True
+
+
+def folders_in(models_dir: Path | None) -> list[str]:
+    """The folders that may be models, by name; those that begin with a dot are other programs'."""
+    if models_dir is None:
+        return []
+    found = (path for path in models_dir.iterdir() if path.is_dir())
+    return sorted(str(path) for path in found if not path.name.startswith("."))
 
 
 def share_machine(servings: Sequence[ServingConfig], options: dict[str, Any]) -> Several:

@@ -14,7 +14,7 @@ from berth.fit.sharding import Layout, outline
 from berth.fit.terms import CACHE, PROGRAMS, SERVER, Need, Term
 from berth.fit.units import human
 
-# Sequences at their longest that a model's cache has room for, if nobody says how large it is and
+# Sequences at their longest that a model's cache has room for, if its size was not given and
 # memory allows. More would take the place of another model.
 SEQUENCES = 4
 

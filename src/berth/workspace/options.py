@@ -62,6 +62,7 @@ OURS = frozenset(
         "host",
         "max-loaded",  # a pod serves one model, from start to end
         "keep-alive",
+        "models-dir",
         "pin",
         "port",
         "grace",
