@@ -55,6 +55,7 @@ KEYS: dict[str, tuple[str | int, ...]] = {
 }  # fmt: skip
 COMMAND_LINE_ONLY = {
     "config": "names the file itself",
+    "models_dir": "adds what its folder holds when the server starts",
     "nnodes": "is the launcher's, together with node_rank",
     "node_rank": "differs between machines that share one file",
     "rdzv_endpoint": "is the launcher's, together with node_rank",
