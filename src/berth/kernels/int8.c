@@ -14,7 +14,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 #define LANES 16
-#define PANEL 16   /* outputs that are computed for all rows before the next: their weights stay near */
+#define PANEL 16   /* outputs that are computed for all rows before the next ones */
 #define AHEAD 4096 /* weights between what is used and what is asked for */
 #ifdef __AVX512F__
 #define MOST 8 /* rows of x whose sums stay in registers */
@@ -170,7 +170,8 @@ EXPORT void int8_linear_bf16(const uint16_t *x, const int8_t *weight, const floa
 }
 #endif
 
-/* x: [m, k]; weight: [n, k], n even; scale: [n]; bias: [n] or NULL; y: [m, n], bfloat16 if narrow. */
+/* x: [m, k]; weight: [n, k], n even; scale: [n]; bias: [n] or NULL; y: [m, n], in bfloat16 if
+ * narrow. */
 EXPORT void int8_linear(const float *x, const int8_t *weight, const float *scale,
                         const float *bias, void *y, int narrow, int64_t m, int64_t n, int64_t k) {
 #pragma omp parallel for schedule(static)
