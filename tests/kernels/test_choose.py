@@ -1,4 +1,4 @@
-"""The kernel that shifts only what may be the largest finds what shifting every logit finds."""
+"""The kernel that chooses a step's tokens: what it shifts, what it draws, when it finds none."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_it_finds_what_shifting_every_logit_finds(
         rows = [drawn(chance, width) for _ in range(40)]
         logits = torch.from_numpy(chance.normal(size=(len(rows), width)) * 3)
         logits = ((logits * steps).round() / steps).to(dtype)
-        got = native.argmax_shifted(logits, [row.shift for row in rows])
+        got = native.choose(logits, [row.shift for row in rows])
         assert got == [row.choose(logits[i]) for i, row in enumerate(rows)]
 
 
@@ -126,7 +126,70 @@ def test_logits_that_are_not_numbers_and_rows_without_a_token_left_are_told(
     logits[3, 9] = 5.0
     logits[4] = -torch.inf
     logits[4, 9] = -1e30
-    got = native.argmax_shifted(logits, [row.shift for _, row, _ in cases])
+    got = native.choose(logits, [row.shift for _, row, _ in cases])
     assert got == [want for _, _, want in cases]
     nothing = torch.full((1, 40), -torch.inf).to(dtype)
-    assert native.argmax_shifted(nothing, [Row(bias={3: 2.0}).shift]) == [-1]
+    assert native.choose(nothing, [Row(bias={3: 2.0}).shift]) == [-1]
+
+
+def interval(row: torch.Tensor, token: int, **by: float) -> tuple[float, float]:
+    """Where a token lies in what the filters leave of a row, in the order it is drawn in."""
+    weights = torch.softmax((row.double() - row.double().amax()) / by["temperature"], -1)
+    order = torch.arange(len(row))
+    if by["top_k"] or by["top_p"] < 1:
+        weights, order = weights.sort(descending=True, stable=True)
+    rank = torch.arange(len(row))
+    kept = torch.where(rank < (by["top_k"] or len(row)), weights, 0.0)
+    before = kept.cumsum(0) - kept
+    if by["top_p"] < 1:
+        kept = torch.where(before < by["top_p"] * kept.sum(), kept, 0.0)
+    kept = torch.where(weights >= by["min_p"] * weights.max(), kept, 0.0)
+    ends = kept.cumsum(0) / kept.sum()
+    at = int((order == token).nonzero())
+    # One that the filters leave, or the one after the last: where top-p cuts is a sum of floats.
+    assert kept[at] > 0 or (by["top_p"] < 1 and kept[at - 1] > 0 and ends[at - 1] > 1 - 2e-6)
+    return float(ends[at] - kept[at] / kept.sum()), float(ends[at])
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.3, 4.0], ids=["even", "flat", "peaked"])
+@pytest.mark.parametrize(
+    "by",
+    [
+        {},
+        {"temperature": 0.4},
+        {"min_p": 0.05},
+        {"top_k": 1},
+        {"top_k": 40},
+        {"top_k": 5000},
+        {"top_p": 0.9},
+        {"top_p": 1e-6},
+        {"top_p": 0.9999},
+        {"top_k": 700, "top_p": 0.5, "min_p": 0.001, "temperature": 1.3},
+    ],
+    ids=str,
+)
+def test_a_drawn_token_is_the_one_whose_share_holds_the_random_number(
+    native: NativeOps, dtype: torch.dtype, by: dict[str, float], scale: float
+) -> None:
+    """A share's ends are known to a millionth: weights are floats."""
+    by = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0} | by
+    logits = torch.randn(1, 3001, generator=torch.Generator().manual_seed(3)) * scale
+    rows = logits.to(dtype).expand(60, -1).contiguous()
+    draws = [0.0, 1 - 2**-53, *torch.rand(58, generator=torch.Generator().manual_seed(4)).tolist()]
+    shifts = [Shift(repetition=1.0, draw=draw, **by) for draw in draws]
+    for draw, token in zip(draws, native.choose(rows, shifts), strict=True):
+        begin, end = interval(rows[0], token, **by)
+        assert begin - 2e-6 <= draw <= end + 2e-6
+
+
+def test_a_drawn_row_is_shifted_as_one_whose_largest_is_taken(
+    native: NativeOps, dtype: torch.dtype
+) -> None:
+    """At a temperature that leaves the largest alone, drawing finds what shifting finds."""
+    chance = np.random.default_rng(1)
+    rows = [drawn(chance, 700) for _ in range(40)]
+    logits = torch.from_numpy(chance.normal(size=(40, 700)) * 3).to(dtype)
+    for row in rows:
+        row.shift.temperature, row.shift.top_p, row.shift.draw = 1e-7, 1.0, 0.0
+    got = native.choose(logits, [row.shift for row in rows])
+    assert got == [row.choose(logits[i]) for i, row in enumerate(rows)]

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-SOURCES = ("kernels.c", "linear.c", "int8.c", "ops.h", "choose.h")
+SOURCES = ("kernels.c", "linear.c", "int8.c", "ops.h", "choose.h", "draw.h")
 # No -ffast-math: linked into a shared library it would flush denormals in the whole process, and
 # the sampler's guard needs NaN to stay NaN.
 FLAGS = (

@@ -64,18 +64,21 @@ EXPORT void NAME(argmax)(const REAL *restrict logits, int64_t *restrict out, int
   }
 }
 
-/* The same of what each row's logits become by its shift: the first of equals; -1 where the row
- * holds a NaN or its largest logit is infinite, -2 where no logit above -infinity is left.
+/* A token for each row, of what its logits become by its shift: one that is drawn, or the largest,
+ * of equals the first; -1 where the row holds a NaN or its largest logit is infinite, -2 where no
+ * logit above -infinity is left.
  *
- * Only what may be the largest is shifted. Where a shift only lowers, a logit that is below the
+ * Of the largest, only what may be the largest is shifted. Where a shift only lowers, a logit that is below the
  * best found so far need not be looked at; what may be raised is looked at first. So a row costs
  * about what it costs without a shift, however many of its tokens are penalised. */
-EXPORT void NAME(argmax_shifted)(const REAL *restrict logits, const shift *const *restrict shifts,
-                                 int64_t *restrict out, int64_t rows, int64_t width) {
+EXPORT void NAME(choose)(const REAL *restrict logits, const shift *const *restrict shifts,
+                         int64_t *restrict out, int64_t rows, int64_t width) {
   const int64_t chunks = (width + CHUNK - 1) / CHUNK;
 #pragma omp parallel if (rows > 1)
   {
     lanes *peaks = aligned_alloc(sizeof(lanes), (size_t)chunks * sizeof(lanes));
+    float *x = NULL; /* scratch of what is drawn */
+    uint64_t *keys = NULL;
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
       const REAL *l = logits + row * width;
@@ -85,6 +88,13 @@ EXPORT void NAME(argmax_shifted)(const REAL *restrict logits, const shift *const
       out[row] = -1;
       if (!NAME(peaks_of)(l, width, peaks, &largest)) continue;
       if (largest == INFINITY || largest == -INFINITY) continue;
+      if (s->temperature > 0) {
+        if (!x) x = malloc((size_t)width * sizeof(float));
+        if (!keys) keys = malloc((size_t)width * sizeof(uint64_t));
+        for (int64_t i = 0; i < width; i++) x[i] = LOAD(l[i]);
+        out[row] = draw_token(x, keys, width, s);
+        continue;
+      }
 #define LOOK(token)                                                                               \
   do {                                                                                            \
     const int64_t at = token;                                                                     \
@@ -109,6 +119,8 @@ EXPORT void NAME(argmax_shifted)(const REAL *restrict logits, const shift *const
       out[row] = found;
     }
     free(peaks);
+    free(x);
+    free(keys);
   }
 }
 

@@ -1,9 +1,9 @@
-"""What changes one row's logits before its largest is taken, as choose.h reads it."""
+"""What changes one row's logits, and how its token is chosen, as choose.h reads it."""
 
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_float, c_int32, c_int64, c_void_p
+from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
 
 # An entry's first place in the table is the top `bits` of (id * SPREAD) mod 2**32 (Knuth 6.4): ids
 # of frequent tokens lie side by side, and would fill places side by side.
@@ -28,4 +28,9 @@ class Shift(ctypes.Structure):
         ("bans", c_int64),
         ("repetition", c_float),
         ("raises", c_int32),
+        ("temperature", c_float),
+        ("top_p", c_double),
+        ("min_p", c_double),
+        ("draw", c_double),
+        ("top_k", c_int64),
     )

@@ -199,7 +199,7 @@ static inline vec gelu_vec(vec x) {
   return larger(x, (vec){0}) - size * (0.5f * p * t * exp_vec(-z * z));
 }
 
-/* What changes a row's logits before its largest is taken; all zero: nothing does. choose.py has the
+/* What changes a row's logits before its token is chosen; all zero: nothing does. choose.py has the
  * same fields. Penalties: entries of distinct token ids, found through `slots`, a table of 1 << bits
  * places by open addressing: 1 + an entry's index, or 0. A repeated token's logit is divided by
  * `repetition` where it is positive, multiplied by it where not, then less the entry's amount.
@@ -217,6 +217,12 @@ typedef struct {
   int64_t bans;
   float repetition;
   int32_t raises; /* whether a penalty may make a logit larger */
+  /* How a token is drawn; temperature 0: not at all, the largest is taken. */
+  float temperature;
+  double top_p;
+  double min_p;
+  double draw;   /* the random number, in [0, 1) */
+  int64_t top_k; /* 0: all */
 } shift;
 
 /* The entry of a token, or -1. */
@@ -261,6 +267,8 @@ EXPORT int prefill_ready(void) {
   return 0;
 #endif
 }
+
+#include "draw.h"
 
 #define REAL bf16
 #define NAME(f) f##_bf16

@@ -53,7 +53,7 @@ class NativeOps(TorchOps):
         if lib.prefill_ready():
             self._prefill = function("attend_prefill", p, p, p, p, p, i, i, *shape)
         self._argmax = function("argmax", p, p, i, i)
-        self._argmax_shifted = function("argmax_shifted", p, p, p, i, i)
+        self._choose = function("choose", p, p, p, i, i)
 
     def add_rmsnorm(
         self, x: torch.Tensor, residual: torch.Tensor | None, weight: torch.Tensor, eps: float
@@ -128,12 +128,12 @@ class NativeOps(TorchOps):
         self._argmax(_at(logits), _at(out), rows, width)
         return out
 
-    def argmax_shifted(self, logits: torch.Tensor, shifts: Sequence[Shift]) -> list[int]:
+    def choose(self, logits: torch.Tensor, shifts: Sequence[Shift]) -> list[int]:
         rows, width = logits.shape
         # An array of pointers, which holds what they point at.
         pointers = (POINTER(Shift) * rows)(*map(pointer, shifts))
         out = (c_int64 * rows)()
-        self._argmax_shifted(_at(logits), pointers, out, rows, width)
+        self._choose(_at(logits), pointers, out, rows, width)
         return list(out)
 
     def gather(

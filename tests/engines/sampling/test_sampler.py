@@ -28,9 +28,24 @@ def sequence(output: list[int] | None = None, **params: Any) -> Sequence:
     return Sequence(1, [5, 6, 7, 7], SamplingParams(**values), output or [])
 
 
+OPS: list[TorchOps] = [TorchOps()]  # of the test that runs
+
+
+@pytest.fixture(autouse=True, params=["torch", "kernels"])
+def ops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TorchOps:
+    """Every promise is kept with the kernels and without them."""
+    chosen = TorchOps()
+    if request.param == "kernels":
+        chosen = make_ops(torch.device("cpu"), torch.float32)
+        if not isinstance(chosen, NativeOps):
+            pytest.skip("no C compiler on this machine: torch operations are used")
+    monkeypatch.setitem(globals(), "OPS", [chosen])
+    return chosen
+
+
 def sample(logits: torch.Tensor, *sequences: Sequence) -> list[int]:
     """Each of these sequences' next token; the sequences stay as they are."""
-    return Sampler(TorchOps()).sample(logits, states(*sequences)).tokens
+    return Sampler(OPS[0]).sample(logits.contiguous(), states(*sequences)).tokens
 
 
 def states(*sequences: Sequence) -> list[SamplingState]:
@@ -324,7 +339,7 @@ def test_the_kernels_choose_what_torch_chooses(
         assert got.logprobs == want.logprobs
 
 
-def test_penalised_greedy_rows_are_the_kernels_and_no_others(
+def test_rows_are_the_kernels_but_for_long_lists_and_allowed_tokens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kernels = make_ops(torch.device("cpu"), torch.float32)
@@ -348,7 +363,10 @@ def test_penalised_greedy_rows_are_the_kernels_and_no_others(
     ]
     Sampler(kernels).sample(logits, states(*greedy))
     assert slow == []
-    Sampler(kernels).sample(logits, states(*greedy[:2], sequence(seed=1), greedy[3]))
+    Sampler(kernels).sample(logits, states(sequence(seed=1), sequence(top_k=3), *greedy[2:]))
+    assert slow == []
+    allowed = sequence(temperature=0.0, allowed_token_ids=(1, 2))
+    Sampler(kernels).sample(logits, states(*greedy[:2], allowed, greedy[3]))
     assert slow == [1]
     many = sequence(temperature=0.0, bad_words=tuple((token,) for token in range(100)))
     Sampler(kernels).sample(logits[:1], states(many))

@@ -67,7 +67,7 @@ class Sampler:
         """
         if all(state.plain_greedy for state in states):
             done = Sampled(self._largest(logits), [None] * len(states))
-        elif self._kernels is not None and any(state.kernel_greedy for state in states):
+        elif self._kernels is not None and any(state.by_kernel for state in states):
             done = self._choose_by_kernel(self._kernels, logits, states)
         else:
             done = self._choose(logits, states)
@@ -92,16 +92,17 @@ class Sampler:
     def _choose_by_kernel(
         self, kernels: NativeOps, logits: torch.Tensor, states: Seq[SamplingState]
     ) -> Sampled:
-        """The rows that the kernel can choose in one pass, and the others as without it."""
-        quick = [row for row, state in enumerate(states) if state.kernel_greedy]
-        if len(quick) == len(states):
-            tokens = kernels.argmax_shifted(logits, [state.shift() for state in states])
-            return Sampled(tokens, [None] * len(states))
-        others = [row for row, state in enumerate(states) if not state.kernel_greedy]
+        """The rows that the kernel can choose, and the others as without it."""
+        rows = [row for row, state in enumerate(states) if state.by_kernel]
+        mine = logits if len(rows) == len(states) else logits[rows]
+        chosen = kernels.choose(mine, [states[row].shift() for row in rows])
+        if len(rows) == len(states):
+            return Sampled(chosen, _logprobs(logits, [state.params for state in states], chosen))
+        others = [row for row, state in enumerate(states) if not state.by_kernel]
         done = Sampled([0] * len(states), [None] * len(states))
-        chosen = kernels.argmax_shifted(logits[quick], [states[row].shift() for row in quick])
-        for row, token in zip(quick, chosen, strict=True):
-            done.tokens[row] = token
+        logprobs = _logprobs(mine, [states[row].params for row in rows], chosen)
+        for row, token, logprob in zip(rows, chosen, logprobs, strict=True):
+            done.tokens[row], done.logprobs[row] = token, logprob
         slow = self._choose(logits[others], [states[row] for row in others])
         for row, token, logprob in zip(others, slow.tokens, slow.logprobs, strict=True):
             done.tokens[row], done.logprobs[row] = token, logprob

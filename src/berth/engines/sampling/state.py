@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from berth.engines.sampling.randomness import uniform
 from berth.kernels.choose import SPREAD, Shift
 from berth.protocol.messages import SamplingParams
 
@@ -131,7 +132,7 @@ class SamplingState:
         "_tail_length",
         "allowed",
         "bias",
-        "kernel_greedy",
+        "by_kernel",
         "num_output",
         "params",
         "penalised",
@@ -167,12 +168,10 @@ class SamplingState:
         self.shifts = bool(
             self.penalised or params.logit_bias or params.allowed_token_ids or params.bad_words
         )
-        greedy = params.temperature == 0 and params.logprobs is None
-        self._plain = greedy and not self.shifts
-        # Whether the kernel can choose: `shift` says all that the logits are changed by.
-        self.kernel_greedy = (
-            greedy
-            and self.allowed is None
+        self._plain = params.temperature == 0 and params.logprobs is None and not self.shifts
+        # Whether the kernel can choose: `shift` says all that the choice depends on.
+        self.by_kernel = (
+            self.allowed is None
             and len(params.logit_bias) <= _SHORT
             and len(params.bad_words) + len(params.stop_token_ids) <= _SHORT
         )
@@ -206,7 +205,7 @@ class SamplingState:
         return found
 
     def shift(self) -> Shift:
-        """What the kernel is to change the logits by, where `kernel_greedy`; until `accept`."""
+        """What the kernel is to choose the next token by, where `by_kernel`; until `accept`."""
         shift = self._shift
         if shift is None:
             params = self.params
@@ -215,11 +214,17 @@ class SamplingState:
                 raises=params.repetition_penalty < 1.0
                 or params.presence_penalty < 0
                 or params.frequency_penalty < 0,
+                temperature=params.temperature,
+                top_p=params.top_p,
+                min_p=params.min_p,
+                top_k=max(0, params.top_k),
             )
             if self.bias is not None:
                 ids, amounts = self.bias
                 shift.bias_ids, shift.biases = ids.ctypes.data, amounts.ctypes.data
                 shift.biased = len(ids)
+        if self.params.temperature > 0:
+            shift.draw = uniform(self.params.seed, self.num_output)
         if self.penalised is not None:
             self.penalised.point(shift)
         if self.stops is not None or self._bad_words:
