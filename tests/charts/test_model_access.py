@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from berth.server.auth import parse_api_keys
+from berth.server.own_keys import parse_api_keys
 from charts.rendered import Object, render
 
 

@@ -20,6 +20,8 @@ CALLS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "serve": (["--port", "-1"], ("server", "engine")),
     "chat": (["--help"], ()),
     "keys": (["list", "--state-dir", "/nowhere"], ("server",)),
+    "config": (["show"], ("server",)),
+    "import": (["--help"], ()),
     "fit": (["pocket", "--ram", "4"], ()),
     "check": (["pocket", "--cpu", "--kubeconfig", "/nowhere"], ("controller",)),
     "plan": (["workspace-examples/pocket/pocket.yaml", "--ram", "8"], ()),

@@ -9,7 +9,8 @@ from app_client import AppClient
 from fake_service import FakeService
 from starlette.routing import Route
 
-from berth.server.auth import OPEN_PATHS, bind_host, parse_api_keys
+from berth.server.auth import OPEN_PATHS, bind_host
+from berth.server.own_keys import parse_api_keys
 from berth.server.settings import ServerSettings
 
 KEY, OTHER = "sesame-1", "sesame-2"

@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from berth.configuration.errors import ConfigurationError
 from berth.configuration.read import Configuration, Value, dotted, read
 from berth.configuration.tree import Key
-from berth.server.auth import parse_api_keys
+from berth.server.own_keys import parse_api_keys
 
 _ANY = "*"  # the name of the one model
 # Each option of berth serve and its key.

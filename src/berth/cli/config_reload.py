@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -13,8 +13,10 @@ from click.core import ParameterSource
 from berth.cli.config_file import KEYS, Loaded, aliases, key_of, load, model_names
 from berth.configuration.read import dotted
 from berth.configuration.tree import RELOADED
-from berth.server.auth import parse_api_keys
-from berth.server.keys import Keys
+from berth.server.own_keys import parse_api_keys
+
+if TYPE_CHECKING:  # it imports what `berth config` can do without
+    from berth.server.keys import Keys
 
 _log = logging.getLogger("berth.server")
 _FIRST = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import sys
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ _COMMANDS = {
     "chat": _Command("berth.cli.chat", "Talk to a served model in the terminal."),
     "keys": _Command("berth.cli.keys", "Create, list, revoke and rotate API keys.", ("server",)),
     "config": _Command("berth.cli.config", "Check or show a berth.yaml.", ("server",)),
+    "import": _Command("berth.cli.importing", "Make a berth.yaml of another server's files."),
     "fit": _Command(
         "berth.cli.fit",
         "Say whether a model fits a machine, before anything is paid for.",
@@ -67,7 +69,8 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         self._called = cmd_name
-        command = getattr(importlib.import_module(_COMMANDS[cmd_name].module), cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name].module), name)
         assert isinstance(command, click.Command)
         return command
 

@@ -38,10 +38,11 @@ from berth.presets.catalogue import PresetError
 from berth.presets.source import PullError
 from berth.protocol.config import Device, DeviceMap, Dtype, EngineConfig, Verify
 from berth.protocol.engines import ENGINES, GENERATING, EngineKind
-from berth.server.auth import bind_host, parse_api_keys
+from berth.server.auth import bind_host
 from berth.server.keys import Keys
 from berth.server.logs import configure_logging
 from berth.server.metrics import Metrics
+from berth.server.own_keys import parse_api_keys
 from berth.server.run import CannotListen, run, serve_models
 from berth.server.settings import ServerSettings
 from berth.server.worker_node import serve_worker

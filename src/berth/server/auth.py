@@ -35,7 +35,6 @@ OPEN_PATHS = PROBES | {
 # What changes the server for everybody: for admins.
 ADMIN_PATHS = frozenset({"/shutdown"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_PLACEHOLDERS = frozenset({"YOUR-API-KEY-HERE"})  # shipped as a working key by one seed system
 _KEY_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 
 _NO_KEY = (
@@ -55,23 +54,6 @@ _REASONS = {
 # alternative.
 _NODE_PATHS = re.compile(r"(?:/compat/node)?/(?:status|chat/ask|chat/errors|models|unloadModel)")
 _QUERY_KEYS = ((_NODE_PATHS, "authKey"), (re.compile(r"/v1(?:/.*)?"), "authorization"))
-
-
-def parse_api_keys(text: str | None, where: str = "BERTH_API_KEY") -> tuple[str, ...]:
-    """The keys in BERTH_API_KEY: one, or several separated by commas; none if unset or empty.
-
-    `where` is what an error names in its place.
-
-    Raises:
-        ValueError: a key that no header can carry, or a placeholder. The key is not repeated.
-    """
-    keys = tuple(key for key in (part.strip() for part in (text or "").split(",")) if key)
-    for position, key in enumerate(keys, start=1):
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError(f"key {position} of {where} must be printable ASCII without spaces")
-        if key in _PLACEHOLDERS:
-            raise ValueError(f"key {position} of {where} is a placeholder; choose your own")
-    return keys
 
 
 def bind_host(named: str | None, keys: bool) -> str:
