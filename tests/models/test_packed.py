@@ -27,7 +27,10 @@ from berth.models.loading import Loader
 from berth.models.parallel import Group
 from berth.models.registry import model_class
 from berth.models.weights.convert import convert_hf_to_meta
+from berth.models.weights.digests import write_digests
 from berth.models.weights.folder import open_weights
+from berth.models.weights.source import WeightError
+from berth.models.weights.verify import verification
 from engines.native.harness import Engine, alone, random_prompt
 from models.checkpoints import save_transformers
 from models.packed import LAYOUTS, pack, quantization
@@ -168,6 +171,28 @@ def test_what_is_damaged_is_refused_by_name(
     save_file(stored, tmp_path / "packed/model.safetensors", {"format": "pt"})
     with pytest.raises(CheckpointError, match=says):
         Engine(tmp_path / "packed")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_flipped_byte_is_refused_by_its_file(layout: str, tmp_path: Path) -> None:
+    save_transformers(tmp_path / "plain", "llama", seed=4)
+    pack(tmp_path / "plain", tmp_path / "packed", tmp_path / "meant", layout)
+    file = tmp_path / "packed/model.safetensors"
+    write_digests(file.parent, [file.name])
+    content = bytearray(file.read_bytes())
+    content[-1000] ^= 1  # among the integers: no number is out of its range by it
+    for damaged in (False, True):
+        if damaged:
+            file.write_bytes(content)
+        source = open_weights(file.parent)
+        verifying = verification(file.parent, source.files, "auto")
+        if damaged:
+            with pytest.raises(WeightError, match=r"model\.safetensors"), verifying:
+                verifying.finish()
+        else:
+            with verifying:
+                verifying.finish()
+        source.close()
 
 
 OTHERS: list[tuple[dict[str, Any], str]] = [
