@@ -179,7 +179,7 @@ _ENGINE = [
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads of a rank."),
     click.option(
         "--chat-template",
-        help="One of Berth's, or jinja for the folder's.  [default: the model's own]",
+        help="One of Berth's, a file, or jinja for the folder's.  [default: the model's own]",
     ),
     click.option(
         "--tokenizer",

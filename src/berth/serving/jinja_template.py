@@ -133,6 +133,13 @@ class JinjaTemplate:
                 ids += self._tokenizer.encode(part.replace(mark, ""), bos=False)
         return Prompt(ids)
 
+    def set_ends(self, tokenizer: Tokenizer) -> None:
+        """Let it write the tokenizer's first and last control token, if the folder names none."""
+        texts = {token: text for text, token in tokenizer.special_tokens.items()}
+        eos = next((texts[token] for token in tokenizer.eos_ids if token in texts), "")
+        bos = "" if tokenizer.bos_id is None else texts.get(tokenizer.bos_id, "")
+        self._constants = {"bos_token": bos, "eos_token": eos, **self._constants}
+
     def _choose_mark(self, messages: Sequence[Message]) -> str:
         """A character that is in none of the messages."""
         texts = {message.role for message in messages}.union(

@@ -10,6 +10,7 @@ from berth.limits.memory import give_back
 from berth.protocol.config import EngineConfig
 from berth.serving.chat_template import ChatTemplate, Llama2Template, PlainTemplate
 from berth.serving.chat_templates import NAMES, named_template
+from berth.serving.file_template import file_template
 from berth.serving.jinja_template import JinjaTemplate, find_template
 from berth.serving.launch import LaunchConfig
 from berth.tokenizer.base import Tokenizer, TokenizerError
@@ -53,8 +54,8 @@ def open_model(
     Args:
         model_id: the name that clients use.
         tokenizer: its file, if it is not in the folder.
-        template: a name of `chat_templates`, or "jinja" for the folder's own, whatever the folder
-            has; None chooses by the folder.
+        template: a name of `chat_templates`, a file (see `file_template`), or "jinja" for the
+            folder's own, whatever the folder has; None chooses by the folder.
         fallback_template: the same, for a folder without one of its own.
 
     Raises:
@@ -88,6 +89,8 @@ def select_template(
     Raises:
         TokenizerError: no such name, or the folder's template cannot be read.
     """
+    if name is not None and name not in ("jinja", *NAMES) and _is_file(name):
+        return file_template(Path(name), folder, tokenizer)
     if name is not None and name != "jinja":
         return named_template(name, folder, tokenizer)
     source = find_template(folder)
@@ -102,3 +105,8 @@ def select_template(
     if is_huggingface(folder):
         return PlainTemplate(tokenizer)
     return Llama2Template(tokenizer)
+
+
+def _is_file(name: str) -> bool:
+    """Whether a template's name is meant as a path."""
+    return "/" in name or "." in name or Path(name).is_file()

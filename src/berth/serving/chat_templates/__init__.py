@@ -40,10 +40,7 @@ class NamedTemplate(JinjaTemplate):
         source = Path(__file__).with_name(f"{name}.jinja").read_text(encoding="utf-8")
         super().__init__(source, folder, tokenizer)
         self.name = name
-        texts = {token: text for text, token in tokenizer.special_tokens.items()}
-        eos = next((texts[token] for token in tokenizer.eos_ids if token in texts), "")
-        bos = "" if tokenizer.bos_id is None else texts.get(tokenizer.bos_id, "")
-        self._constants = {"bos_token": bos, "eos_token": eos, **self._constants}
+        self.set_ends(tokenizer)
 
     def render(self, messages: Sequence[Message], options: ChatOptions = PLAINLY) -> Prompt:
         last = messages[-1].role if messages else ""
