@@ -1,7 +1,8 @@
 """What choosing tokens costs a step: `python -m benchmarks.sampling` prints it as JSON, in ms.
 
 Without a model: random logits of a step's rows, and sequences of so many random tokens, half of
-them output. "greedy" is the least that a step can choose by; "penalties" has all three.
+them output. "greedy" is the least that a step can choose by; "penalties" has all three; the
+rest is drawn.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ WAYS: dict[str, dict[str, Any]] = {
         "presence_penalty": 0.5,
         "frequency_penalty": 0.2,
     },
+    "temperature": {"temperature": 1.0},
+    "top_p": {"temperature": 0.7, "top_p": 0.9},
+    "top_k": {"temperature": 0.8, "top_k": 40, "top_p": 0.95},
 }
 _MANY = 100_000  # tokens, so that no sequence ends
 
@@ -49,7 +53,7 @@ def main(rows: int, vocab: int, context: int, threads: int, repeats: int) -> Non
         sampler = Sampler(ops)
         found[name] = {}
         for way, penalties in WAYS.items():
-            params = SamplingParams(max_tokens=_MANY, temperature=0.0, **penalties)
+            params = SamplingParams(**{"max_tokens": _MANY, "temperature": 0.0} | penalties)
             states = [_sequence(row, params, chance, vocab, context) for row in range(rows)]
             found[name][way] = _median(sampler, logits, states, repeats)
     click.echo(json.dumps(found, indent=2))

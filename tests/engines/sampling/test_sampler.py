@@ -159,7 +159,7 @@ def test_a_stop_token_waits_for_min_tokens() -> None:
 
 def test_logprobs_are_the_models_own_before_any_filter(logits: torch.Tensor) -> None:
     params = {"logprobs": 3, "temperature": 0.3, "top_k": 2, "seed": 4}
-    done = Sampler(TorchOps()).sample(logits[None], states(sequence(**params)))
+    done = Sampler(OPS[0]).sample(logits[None], states(sequence(**params)))
     entry = done.logprobs[0]
     assert entry is not None
     want = torch.log_softmax(logits, -1)
@@ -175,7 +175,7 @@ def test_nan_spoils_its_own_row_only(logits: torch.Tensor, temperature: float) -
     rows = torch.stack([logits, logits.clone(), logits])
     rows[1, 17] = torch.nan
     sequences = [sequence(temperature=temperature, seed=i, logprobs=1) for i in range(3)]
-    done = Sampler(TorchOps()).sample(rows, states(*sequences))
+    done = Sampler(OPS[0]).sample(rows, states(*sequences))
     assert done.tokens[1] == BAD_LOGITS
     assert done.logprobs[1] is None
     assert done.tokens[0] == sample(logits[None], sequences[0])[0]
@@ -389,7 +389,7 @@ def test_a_row_without_a_token_left_gives_none_and_leaves_the_others_alone(
     rows = torch.stack([logits, logits, logits])
     mine = states(sequence(temperature=temperature, seed=1, logprobs=1, **params))[0]
     others = states(*(sequence(temperature=temperature, seed=i) for i in (2, 3)))
-    done = Sampler(TorchOps()).sample(rows, [others[0], mine, others[1]])
+    done = Sampler(OPS[0]).sample(rows, [others[0], mine, others[1]])
     assert done.tokens[1] == NO_TOKEN
     assert done.logprobs[1] is None
     assert mine.num_output == 0
