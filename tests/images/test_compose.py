@@ -76,7 +76,7 @@ def test_what_berth_serve_is_told_it_understands() -> None:
     without_a_model = re.sub(r"\$\{BERTH_MODEL:-(.*)\}", r"\1", command)
     assert without_a_model != command
     context = serve.make_context("serve", without_a_model.split())
-    assert (context.params["model"], context.params["log_format"]) == (None, "json")
+    assert (context.params["models"], context.params["log_format"]) == ((), "json")
     assert context.params["port"] == 5000
 
 

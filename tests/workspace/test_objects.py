@@ -138,7 +138,7 @@ def test_the_arguments_are_the_server_s_own(make: Any) -> None:
     args = [arg.replace("$(POD_INDEX)", "1") for arg in container(make())["args"]]
     context = click.Context(serve)
     serve.parse_args(context, list(args))
-    assert context.params["model"]
+    assert context.params["models"]
     assert context.params["host"] == "0.0.0.0"
     assert context.params["port"] == 5000
 
