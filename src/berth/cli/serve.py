@@ -95,7 +95,7 @@ _HTTP = [
         "--request-timeout",
         default=600.0,
         show_default=True,
-        help="Seconds that the lease is valid.",
+        help="Seconds that a request may take, waiting included.",
     ),
     click.option(
         "--grace",
