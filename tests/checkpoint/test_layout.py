@@ -151,3 +151,12 @@ def test_a_file_that_may_not_be_read_is_named(
     monkeypatch.setattr(Path, "open", refusing)
     said = refusal(folder)
     assert said.startswith(f"{folder / 'model.safetensors'} cannot be read: Permission denied; let")
+
+
+@pytest.mark.parametrize(("given", "where"), [(".", "tiny"), ("", "tiny"), ("..", "tiny/sub")])
+def test_a_folder_given_by_dots_is_refused_by_its_own_name(
+    given: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny/sub").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / where)
+    assert refusal(Path(given)).startswith("tiny is no model folder")

@@ -13,6 +13,7 @@ import pytest
 from berth.checkpoint.folder import load_config
 from berth.checkpoint.numbers import parameter_count
 from berth.cli.model_source import ModelError, open_model
+from berth.presets.resolve import resolve_model
 from cli.fit_hub import Hub, hub
 from models.checkpoints import tiny_config, write_hf, write_meta
 
@@ -189,3 +190,13 @@ def test_a_pth_that_cannot_be_read_is_a_sentence(tmp_path: Path, content: bytes)
     (tmp_path / "consolidated.00.pth").write_bytes(content)
     with pytest.raises(ModelError, match=r"consolidated\.00\.pth"):
         open_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(("given", "where"), [(".", "tiny"), ("./", "tiny"), ("..", "tiny/sub")])
+def test_a_folder_given_by_dots_has_the_name_that_it_is_served_under(
+    given: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_hf(tmp_path / "tiny", tiny_config())
+    (tmp_path / "tiny/sub").mkdir()
+    monkeypatch.chdir(tmp_path / where)
+    assert open_model(given).name == resolve_model(given).name == "tiny"

@@ -71,7 +71,8 @@ def _refuse_unserved(folder: Path, names: Sequence[str]) -> None:
     """Raises ConfigError for what is no model of text, or is packed in a way that is not read."""
     if _is_adapted(names):
         raise ConfigError(
-            f"{folder.name} holds a model and an adapter for one (adapter_config.json), which "
+            f"{folder_name(folder)} holds a model and an adapter for one (adapter_config.json), "
+            "which "
             "would have to be applied to it; move the files adapter_* away to serve the model "
             "without it"
         )
@@ -85,7 +86,7 @@ def _refuse_unserved(folder: Path, names: Sequence[str]) -> None:
     sentence = purpose.complaint(config, _is_sentence_model(folder, names))
     sentence = sentence or quantised.complaint(config)
     if sentence is not None:
-        raise ConfigError(f"{folder.name} {sentence}")
+        raise ConfigError(f"{folder_name(folder)} {sentence}")
 
 
 def path_kind(path: Path) -> Literal["folder", "file"] | None:
@@ -101,6 +102,11 @@ def path_kind(path: Path) -> Literal["folder", "file"] | None:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}{_RIGHTS}") from error
     return "folder" if stat.S_ISDIR(mode) else "file"
+
+
+def folder_name(folder: Path) -> str:
+    """A folder's own name, also if it was given as `.` or `..`, which have none to show."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name or str(folder)
 
 
 def is_pointer(path: Path) -> bool:
@@ -163,14 +169,16 @@ def _refuse_other_formats(folder: Path, names: Sequence[str]) -> None:
     if "adapter_config.json" in names or any(n.startswith("adapter_model.") for n in names):
         base = _adapted_base(folder)
         raise ConfigError(
-            f"{folder.name} is an adapter (LoRA) of {base or 'another model'} and no model itself, "
+            f"{folder_name(folder)} is an adapter (LoRA) of {base or 'another model'} and no "
+            "model itself, "
             f"and adapters are not applied by Berth; serve {base or 'that model'}, or merge the "
             "adapter into it with peft: AutoPeftModelForCausalLM.from_pretrained(folder)"
             ".merge_and_unload().save_pretrained(new_folder)"
         )
     if found := [name for name in names if name.endswith(".gguf")]:
         raise ConfigError(
-            f"{folder.name} holds its weights only as GGUF ({found[0]}), which no engine of Berth "
+            f"{folder_name(folder)} holds its weights only as GGUF ({found[0]}), which no engine "
+            "of Berth "
             "reads; get the model that it was made from, with config.json and *.safetensors"
         )
     described = "config.json" in names
@@ -180,29 +188,29 @@ def _refuse_other_formats(folder: Path, names: Sequence[str]) -> None:
     if pickled and (described or pickled[0].startswith("pytorch_model")):
         first = next((n for n in pickled if n.startswith("pytorch_model")), pickled[0])
         raise ConfigError(
-            f"{folder.name} holds its weights only as {first}, a pickle, which could run any "
-            "code and is refused; convert it if you trust it, with transformers: "
+            f"{folder_name(folder)} holds its weights only as {first}, a pickle, which could run "
+            "any code and is refused; convert it if you trust it, with transformers: "
             "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder), "
             "which writes safetensors"
         )
     for name in names:
         if described and (format_name := _FOREIGN.get(Path(name).suffix)):
             raise ConfigError(
-                f"{folder.name} holds its weights only as {name}, {format_name}, which no engine "
-                "of Berth reads; get the model's *.safetensors"
+                f"{folder_name(folder)} holds its weights only as {name}, {format_name}, which no "
+                "engine of Berth reads; get the model's *.safetensors"
             )
     if own_weights(names) and "params.json" not in names:
         raise ConfigError(
-            f"{folder.name} holds weights ({own_weights(names)[0]}) and no config.json, which says "
-            "what model they are; put the model's config.json beside them"
+            f"{folder_name(folder)} holds weights ({own_weights(names)[0]}) and no config.json, "
+            "which says what model they are; put the model's config.json beside them"
         )
 
 
 def _neither(folder: Path, names: Sequence[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return (
-        f"{folder.name} is no model folder: it needs config.json and *.safetensors (Hugging Face) "
-        "or params.json and consolidated.00.pth (Meta); it holds "
+        f"{folder_name(folder)} is no model folder: it needs config.json and *.safetensors "
+        "(Hugging Face) or params.json and consolidated.00.pth (Meta); it holds "
         f"{', '.join(names[:_LISTED]) + more if names else 'nothing'}"
     )
 

@@ -22,7 +22,7 @@ from berth.checkpoint.errors import CheckpointError, ConfigError
 from berth.checkpoint.folder import describe, with_dtype
 from berth.checkpoint.headers import LENGTH_BYTES, StoredTensor, header_length, parse_header
 from berth.checkpoint.index import named_files
-from berth.checkpoint.layout import path_kind
+from berth.checkpoint.layout import folder_name, path_kind
 from berth.checkpoint.numbers import ModelNumbers
 from berth.checkpoint.stored import most_bytes
 from berth.fit.published import measured_bytes
@@ -109,7 +109,7 @@ def from_folder(folder: Path) -> Model:
         described = describe(folder)
     except CheckpointError as error:
         raise ModelError(str(error)) from error
-    model = _model(folder.name, described)
+    model = _model(folder_name(folder), described)
     _refuse_weights(folder, cast(EngineKind, model.engine), described.native)
     return model
 

@@ -16,7 +16,7 @@ from berth.checkpoint.folder import load_config
 from berth.checkpoint.header_file import forget_headers, read_header
 from berth.checkpoint.headers import HeaderError
 from berth.checkpoint.index import indexed_in, stored_files
-from berth.checkpoint.layout import POINTER, folder_layout
+from berth.checkpoint.layout import POINTER, folder_layout, folder_name
 from berth.checkpoint.stored import TORCH_NAMES
 from berth.checkpoint.text_types import TEXT_TYPES
 from berth.images.weight_files import WeightsMissing, whole_safetensors
@@ -56,8 +56,8 @@ def _refuse_own_code(folder: Path) -> None:
     config = read_json(folder / "config.json")
     if "auto_map" in config and (kind := config.get("model_type")) not in TEXT_TYPES:
         raise ConfigError(
-            f"{folder.name} (model_type {kind!r}) brings its own Python code, which would run "
-            "on this machine; read it, and start with --trust-remote-code if you trust it"
+            f"{folder_name(folder)} (model_type {kind!r}) brings its own Python code, which would "
+            "run on this machine; read it, and start with --trust-remote-code if you trust it"
         )
 
 

@@ -22,7 +22,7 @@ from berth.checkpoint.errors import ConfigError
 from berth.checkpoint.fields import read_json
 from berth.checkpoint.folder import load_hf_config
 from berth.checkpoint.index import INDEX, SINGLE
-from berth.checkpoint.layout import folder_layout
+from berth.checkpoint.layout import folder_layout, folder_name
 from berth.engines.host.device import choose_device, choose_dtype
 from berth.fit.request import default_fraction
 from berth.models.weights.binding import complaint, is_harmless, renames, unwrapped
@@ -66,8 +66,8 @@ def load_model(
     folder = Path(config.model)
     if folder_layout(folder) != "hf":
         raise ValueError(
-            f"{folder.name} is in Meta's layout; the transformers engine reads Hugging Face's. "
-            "Use --engine native, or make a folder with berth convert"
+            f"{folder_name(folder)} is in Meta's layout; the transformers engine reads Hugging "
+            "Face's. Use --engine native, or make a folder with berth convert"
         )
     device = choose_device(config.device)
     described = _describe(folder, trust=config.trust_remote_code)
@@ -125,7 +125,9 @@ def _read(folder: Path, files: Sequence[TensorFile], settings: dict[str, Any]) -
                 **settings,
             )
         except SafetensorError as error:
-            raise ValueError(f"{folder.name} has a broken safetensors file: {error}") from error
+            raise ValueError(
+                f"{folder_name(folder)} has a broken safetensors file: {error}"
+            ) from error
     model, report = loaded
     _refuse_gaps(folder, report)
     if getattr(settings["config"], "quantization_config", None) is None:  # scales of many names
@@ -175,10 +177,11 @@ def _refuse_gaps(folder: Path, report: dict[str, Any]) -> None:
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise ValueError(
-                f"{folder.name} {what} {', '.join(names[:3])}{more}; its config.json asks for it"
+                f"{folder_name(folder)} {what} {', '.join(names[:3])}{more}; its config.json asks "
+                "for it"
             )
     if report.get("error_msgs"):
-        raise ValueError(f"{folder.name}: {report['error_msgs'][0]}")
+        raise ValueError(f"{folder_name(folder)}: {report['error_msgs'][0]}")
 
 
 def positions_of(described: Any, wanted: int | None) -> int:
@@ -199,11 +202,12 @@ def _describe(folder: Path, *, trust: bool) -> Any:
     if not known and not trust:
         if "auto_map" in raw:
             raise ValueError(
-                f"{folder.name} (model_type {kind!r}) brings its own Python code, which would run "
+                f"{folder_name(folder)} (model_type {kind!r}) brings its own Python code, which "
+                "would run "
                 "on this machine; read it, and start with --trust-remote-code if you trust it"
             )
         raise ValueError(
-            f"{folder.name}: model_type is {kind!r}, which transformers "
+            f"{folder_name(folder)}: model_type is {kind!r}, which transformers "
             f"{transformers.__version__} does not know"
         )
     described = transformers.AutoConfig.from_pretrained(
@@ -211,7 +215,7 @@ def _describe(folder: Path, *, trust: bool) -> Any:
     )
     if getattr(described, "is_encoder_decoder", False):
         raise ValueError(
-            f"{folder.name} ({kind}) is an encoder with a decoder; "
+            f"{folder_name(folder)} ({kind}) is an encoder with a decoder; "
             "this engine runs causal language models"
         )
     _fill_head_dim(described.get_text_config(decoder=True))
