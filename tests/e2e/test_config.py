@@ -83,6 +83,8 @@ def test_sighup_changes_what_can_change_and_drops_no_stream(tmp_path: Path) -> N
         path.write_text("models: {mine: {source: pocket}}\n")
         assert "a server with keys does not open to all" in reload()
         assert [status("sk-second", "other"), status("", "other")] == [200, 401]
+        path.write_text(first.replace("aliases:", "  extra:\naliases:"))
+        assert "models.extra changes with a restart of the server, not before" in reload()
         # What waits for a restart is told again, and is not once the file has what runs.
         path.write_text(first)
         assert "models.mine.threads" not in reload()

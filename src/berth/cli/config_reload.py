@@ -90,7 +90,9 @@ class Reload:
 
 
 def _values(loaded: Loaded) -> dict[str, Any]:
-    return {dotted(key): value.value for key, value in loaded.configuration.values.items()}
+    names = {f"models.{name}": name for name in model_names(loaded.configuration)}
+    values = loaded.configuration.values.items()
+    return {**names, **{dotted(key): value.value for key, value in values}}
 
 
 def _own_keys(fresh: Loaded, keys: Keys) -> tuple[bytes, ...]:
