@@ -158,3 +158,10 @@ def test_a_model_that_no_engine_serves_is_weighed_and_does_not_pass() -> None:
     assert "note: no engine of Berth runs it: " in done.output
     asked = run("kimi-k2.6", "--sku", "p5en.48xlarge", "--engine", "vllm")
     assert asked.output.startswith("kimi-k2.6 ")
+
+
+def test_a_cloud_is_known_in_capitals_too_as_instance_types_are() -> None:
+    asked = ("pocket", "--all-skus", "--json", "--cloud")
+    told = run(*asked, "AWS")
+    assert told.exit_code == 0
+    assert told.stdout == run(*asked, "aws").stdout

@@ -36,7 +36,11 @@ DOES_NOT_FIT = 1
 @click.argument("model")
 @machine_options
 @click.option("--all-skus", is_flag=True, help="A table of every instance type.")
-@click.option("--cloud", type=click.Choice(get_args(Cloud)), help="Only this cloud's, in a table.")
+@click.option(
+    "--cloud",
+    type=click.Choice(get_args(Cloud), case_sensitive=False),
+    help="Only this cloud's, in a table.",
+)
 @click.option("--nodes", type=int, default=1, show_default=True, help="Nodes of this machine.")
 @click.option("--context", type=int, metavar="TOKENS", help="Tokens of prompt and answer.")
 @click.option("--concurrency", type=int, metavar="N", help="Sequences of that length at a time.")
