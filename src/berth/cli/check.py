@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from berth.cli.fit import DOES_NOT_FIT, request_for
+from berth.cli.model_argument import ModelName
 from berth.cli.model_source import Model, ModelError, open_model
 from berth.cluster.api_server import ClusterError, PodsOf, connect, read_nodes
 from berth.cluster.quantity import parse_quantity
@@ -27,7 +28,7 @@ from berth.protocol.engines import EngineKind
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=ModelName())
 @click.option(
     "--selector", "-l", multiple=True, metavar="KEY=VALUE", help="Only nodes with this label."
 )

@@ -13,6 +13,7 @@ from berth.checkpoint.choose import engine_for
 from berth.checkpoint.errors import NoEngine
 from berth.cli.fit_view import bars, print_skus
 from berth.cli.machine_options import NAMES, machine_options, named_machine
+from berth.cli.model_argument import ModelName
 from berth.cli.model_source import Model, ModelError, open_model
 from berth.fit import (
     FitInputError,
@@ -33,7 +34,7 @@ DOES_NOT_FIT = 1
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=ModelName())
 @machine_options
 @click.option("--all-skus", is_flag=True, help="A table of every instance type.")
 @click.option(

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from berth.cli.model_argument import ModelName
 from berth.models.weights.digests import DigestError, write_digests
 from berth.presets.catalogue import PresetError
 from berth.presets.hub import pull as pull_source
@@ -19,7 +20,7 @@ from berth.presets.source import PullError
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=ModelName())
 @click.option("--revision", help="Commit, branch or tag.  [default: the preset's, or main]")
 @click.option(
     "--to",

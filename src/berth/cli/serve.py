@@ -28,6 +28,7 @@ from berth.cli.config_file import CONFIG_OPTION, Loaded, aliases, for_model, loa
 from berth.cli.config_reload import Reload
 from berth.cli.degree import DegreeType, automatic_degree, visible_gpus
 from berth.cli.ends import modules_of
+from berth.cli.model_argument import ModelName
 from berth.cli.refused import refuse
 from berth.cli.served_model import find_model, holds_files, same_model
 from berth.cli.several import SEVERAL_OPTIONS, Several, are_several, folders_in, share_machine
@@ -267,7 +268,7 @@ _PARALLEL = [
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@click.argument("models", metavar="[MODEL]...", nargs=-1, type=ModelName())
 @_options([CONFIG_OPTION], _HTTP, SEVERAL_OPTIONS, STORE_OPTIONS, _ENGINE, _RUNTIME, _PARALLEL)
 def serve(models: tuple[str, ...], **options: Any) -> None:
     """Serve MODEL over HTTP: a preset of the catalogue, a folder of weights, or a hub id.

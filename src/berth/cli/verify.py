@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from berth.cli.model_argument import ModelName
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=ModelName())
 @click.option(
     "--write",
     is_flag=True,

@@ -146,11 +146,20 @@ def load_presets(folder: Path | None = None) -> dict[str, Preset]:
     return presets
 
 
+def no_such_place(name: str) -> PresetError:
+    """For a path that is not there, and that names nothing on a hub."""
+    return PresetError(
+        f"there is no folder {name}, and it is no HUB_ID[:FILE] (as Qwen/Qwen3-8B is) either"
+    )
+
+
 def find_preset(name: str, folder: Path | None = None) -> Preset:
     """The preset of this name. Raises PresetError, which names the nearest ones."""
     presets = load_presets(folder)
     if name in presets:
         return presets[name]
+    if "/" in name:  # no preset is near to a path
+        raise no_such_place(name)
     near = nearest(name, presets)
     hint = f"did you mean {', '.join(near)}?" if near else "berth presets lists them all"
     raise PresetError(f"there is no preset {name!r}; {hint}")

@@ -6,7 +6,12 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from berth.presets.catalogue import Preset, PresetError, find_preset, preset_of_hub
+from berth.presets.catalogue import (
+    Preset,
+    find_preset,
+    no_such_place,
+    preset_of_hub,
+)
 from berth.presets.hub import pull
 from berth.presets.hub_cache import HubSettings, has_tokenizer, local_commit, local_copy, unsure_of
 from berth.presets.source import PullError, Source, parse_source
@@ -87,9 +92,7 @@ def locate(name: str) -> tuple[Preset | None, Source | None]:
         return named, Source(named.hub, revision=named.revision) if named.hub else None
     source = parse_source(name)
     if source is None:
-        raise PresetError(
-            f"there is no folder {name}, and it is no HUB_ID[:FILE] (as Qwen/Qwen3-8B is) either"
-        )
+        raise no_such_place(name)
     preset = preset_of_hub(source.hub) if source.file is None else None
     if preset is not None and preset.revision and source.revision is None:
         source = Source(source.hub, revision=preset.revision)
