@@ -11,10 +11,10 @@ import click
 from berth.cli.fit import DOES_NOT_FIT, request_for
 from berth.cli.model_argument import ModelName
 from berth.cli.model_source import Model, ModelError, open_model
+from berth.cli.workload_options import workload_options
 from berth.cluster.api_server import ClusterError, PodsOf, connect, read_nodes
 from berth.cluster.quantity import parse_quantity
 from berth.fit import FitInputError, Machine, explain
-from berth.fit.engines import ENGINES
 from berth.fit.placement import (
     DEFAULT_TOLERATIONS,
     Placement,
@@ -22,7 +22,6 @@ from berth.fit.placement import (
     Toleration,
     place,
 )
-from berth.fit.quantization import SCHEMES
 from berth.fit.request import FitRequest
 from berth.protocol.engines import EngineKind
 
@@ -54,22 +53,7 @@ from berth.protocol.engines import EngineKind
 @click.option("--memory", metavar="SIZE", help="Memory that the pod requests, as 8Gi; with --cpu.")
 @click.option("--cpus", metavar="CPUS", help="CPUs that the pod requests, as 500m or 4.")
 @click.option("--served", is_flag=True, help="Consider only engines that `berth serve` has.")
-@click.option("--context", type=int, metavar="TOKENS", help="Tokens of prompt and answer.")
-@click.option("--concurrency", type=int, metavar="N", help="Sequences of that length at a time.")
-@click.option("--engine", type=click.Choice(ENGINES), help="The engine that runs it.")
-@click.option(
-    "--dtype",
-    default="auto",
-    show_default=True,
-    help="Number format of weights that are not quantised.",
-)
-@click.option(
-    "--quantize", type=click.Choice(list(SCHEMES)), help="Quantise the weights in this format."
-)
-@click.option(
-    "--kv-dtype", default="auto", show_default=True, help="Number format of the KV cache."
-)
-@click.option("--tensor", type=int, metavar="DEGREE", help="Tensor-parallel degree.")
+@workload_options
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Default: as kubectl's.")
 @click.option("--kube-context", help="A context of the kubeconfig.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

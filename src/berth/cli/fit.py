@@ -15,6 +15,7 @@ from berth.cli.fit_view import bars, print_skus
 from berth.cli.machine_options import NAMES, machine_options, named_machine
 from berth.cli.model_argument import ModelName
 from berth.cli.model_source import Model, ModelError, open_model
+from berth.cli.workload_options import workload_options
 from berth.fit import (
     FitInputError,
     FitRequest,
@@ -25,9 +26,8 @@ from berth.fit import (
     explain,
 )
 from berth.fit import fit as ask
-from berth.fit.engines import ENGINES, EngineName, stand_in
+from berth.fit.engines import EngineName, stand_in
 from berth.fit.machines import Cloud
-from berth.fit.quantization import SCHEMES
 from berth.protocol.engines import EngineKind
 
 DOES_NOT_FIT = 1
@@ -43,22 +43,7 @@ DOES_NOT_FIT = 1
     help="Only this cloud's, in a table.",
 )
 @click.option("--nodes", type=int, default=1, show_default=True, help="Nodes of this machine.")
-@click.option("--context", type=int, metavar="TOKENS", help="Tokens of prompt and answer.")
-@click.option("--concurrency", type=int, metavar="N", help="Sequences of that length at a time.")
-@click.option("--engine", type=click.Choice(ENGINES), help="The engine that runs it.")
-@click.option(
-    "--dtype",
-    default="auto",
-    show_default=True,
-    help="Number format of weights that are not quantised.",
-)
-@click.option(
-    "--quantize", type=click.Choice(list(SCHEMES)), help="Quantise the weights in this format."
-)
-@click.option(
-    "--kv-dtype", default="auto", show_default=True, help="Number format of the KV cache."
-)
-@click.option("--tensor", type=int, metavar="DEGREE", help="Tensor-parallel degree.")
+@workload_options
 @click.option("--pipeline", type=int, metavar="STAGES", help="Pipeline stages.")
 @click.option(
     "--memory-fraction", type=float, help="Share of the device's memory that the engine may take."

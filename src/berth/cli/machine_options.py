@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from berth.cli.option_groups import options_of
 from berth.cli.sizes import Size
 from berth.fit import Machine, cpu_node, gpus_of_memory, own_gpus, sku
 from berth.fit.units import GIB
 
 NAMES = "--sku, --gpu, --gpu-memory and --ram"
-_OPTIONS = (
-    click.option("--sku", "sku_name", metavar="TYPE", help="A cloud's instance type."),
-    click.option("--gpu", metavar="PRODUCT", help='Own hardware: a card, "L4" or "RTX 4090" say.'),
-    click.option(
-        "--gpu-memory",
-        type=Size(),
-        metavar="GIB",
-        help="Memory of each GPU, as nvidia-smi calls the total: any card, or another size of "
-        "--gpu.",
-    ),
-    click.option("--count", type=int, default=1, show_default=True, help="GPUs in a node."),
-    click.option(
-        "--ram", type=Size(), metavar="GIB", help="Nodes without GPUs: their memory, 8 or 512M say."
-    ),
+machine_options = options_of(
+    [
+        click.option("--sku", "sku_name", metavar="TYPE", help="A cloud's instance type."),
+        click.option(
+            "--gpu", metavar="PRODUCT", help='Own hardware: a card, "L4" or "RTX 4090" say.'
+        ),
+        click.option(
+            "--gpu-memory",
+            type=Size(),
+            metavar="GIB",
+            help="Memory of each GPU, as nvidia-smi calls the total: any card, or another size of "
+            "--gpu.",
+        ),
+        click.option("--count", type=int, default=1, show_default=True, help="GPUs in a node."),
+        click.option(
+            "--ram",
+            type=Size(),
+            metavar="GIB",
+            help="Nodes without GPUs: their memory, 8 or 512M say.",
+        ),
+    ]
 )
-
-
-def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a command with the options."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def named_machine(options: Mapping[str, Any]) -> Machine | None:

@@ -29,8 +29,9 @@ from berth.cli.config_reload import Reload
 from berth.cli.degree import automatic_degree, visible_gpus
 from berth.cli.ends import modules_of
 from berth.cli.model_argument import ModelName
+from berth.cli.option_groups import options_of
 from berth.cli.refused import refuse
-from berth.cli.serve_options import ENGINE, HTTP, PARALLEL, RUNTIME, options_of
+from berth.cli.serve_options import ENGINE, HTTP, PARALLEL, RUNTIME
 from berth.cli.served_model import find_model, holds_files, same_model
 from berth.cli.several import SEVERAL_OPTIONS, Several, are_several, folders_in, share_machine
 from berth.cli.store_options import STORE_OPTIONS, place_if_any

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
 import click
 
@@ -11,19 +10,6 @@ from berth.cli.degree import DegreeType
 from berth.cli.sizes import Bytes
 from berth.protocol.config import Device, DeviceMap, Dtype, Verify
 from berth.protocol.engines import EngineKind
-
-
-def options_of(*groups: list[Callable[..., Any]]) -> Callable[..., Any]:
-    """A decorator that gives a command these options, in this order."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for group in reversed(groups):
-            for option in reversed(group):
-                command = option(command)
-        return command
-
-    return decorate
-
 
 HTTP = [
     click.option(
