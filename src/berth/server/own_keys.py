@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_PLACEHOLDERS = frozenset({"YOUR-API-KEY-HERE"})  # shipped as a working key by one seed system
+from berth.store.secrets import can_be_sent, is_placeholder
 
 
 def parse_api_keys(text: str | None, where: str = "BERTH_API_KEY") -> tuple[str, ...]:
@@ -15,8 +15,8 @@ def parse_api_keys(text: str | None, where: str = "BERTH_API_KEY") -> tuple[str,
     """
     keys = tuple(key for key in (part.strip() for part in (text or "").split(",")) if key)
     for position, key in enumerate(keys, start=1):
-        if not key.isascii() or not key.isprintable() or " " in key:
+        if not can_be_sent(key):
             raise ValueError(f"key {position} of {where} must be printable ASCII without spaces")
-        if key in _PLACEHOLDERS:
+        if is_placeholder(key):
             raise ValueError(f"key {position} of {where} is a placeholder; choose your own")
     return keys

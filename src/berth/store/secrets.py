@@ -21,7 +21,7 @@ _HINT_CHARACTERS = len(_PREFIX) + 4  # leaves 232 bits unknown
 def secret_of(entropy: bytes) -> str:
     """The secret with these random bytes: printable ASCII that needs no quoting anywhere.
 
-    Raises ValueError where there are not ENTROPY_BYTES of them.
+    Raises ValueError unless there are ENTROPY_BYTES of them.
     """
     if len(entropy) != ENTROPY_BYTES:
         raise ValueError(f"a secret has {ENTROPY_BYTES} random bytes, not {len(entropy)}")
@@ -38,11 +38,21 @@ def hint_of(secret: str) -> str:
     return secret[:_HINT_CHARACTERS] + "…"
 
 
+def is_placeholder(secret: str) -> bool:
+    """Whether it is a text that stood for a key in another system's files, and opened it."""
+    return secret in _PLACEHOLDERS
+
+
+def can_be_sent(secret: str) -> bool:
+    """Whether a header can carry it: printable ASCII without spaces."""
+    return secret.isascii() and secret.isprintable() and " " not in secret
+
+
 def check_adopted(secret: str) -> None:
     """Raises ValueError for a secret of another system that should not go on to be one."""
-    if secret in _PLACEHOLDERS:
+    if is_placeholder(secret):
         raise ValueError("the secret is a placeholder")
-    if not secret.isascii() or not secret.isprintable() or " " in secret:
+    if not can_be_sent(secret):
         raise ValueError("the secret must be printable ASCII without spaces")
     if len(secret) < _LEAST_ADOPTED:
         raise ValueError(f"the secret has fewer than {_LEAST_ADOPTED} characters")

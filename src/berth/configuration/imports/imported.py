@@ -1,12 +1,12 @@
 """What an importer makes: a tree for berth.yaml, and each key that is not in it, with the reason.
 
-An importer takes each key out of what it was given; `leave_rest` names those that it does not know,
+An importer takes each key out of what it was given; `leave_all` names those that it does not know,
 so that none is lost in silence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,31 @@ class Imported:
         bounds = f"from {least}" + (f" to {most}" if most is not None else "")
         self.leave(key, f"should be a whole number {bounds}, not {value!r:.60}")
         return None
+
+    def model(
+        self,
+        source: str,
+        at: str,
+        values: dict[str, Any],
+        prefix: str,
+        numbers: Iterable[tuple[str, str, int]],
+    ) -> dict[str, Any]:
+        """A model as berth.yaml has it.
+
+        Args:
+            at: the key that holds its file.
+            values: what else is said of it, under keys with `prefix`; loses what is taken.
+            numbers: of those that are taken, the key here, the key there, and the least value.
+        """
+        if is_gguf(source):
+            self.leave(at, f"carried over, but it is {NO_GGUF}")
+        model: dict[str, Any] = {"source": source}
+        for word, key, least in numbers:
+            if word in values:
+                number = self.whole(prefix + word, values.pop(word), least)
+                if number is not None:
+                    model[key] = number
+        return model
 
     def text(self) -> str:
         """berth.yaml. Raises ConfigurationError if a name or a value cannot stand in one."""

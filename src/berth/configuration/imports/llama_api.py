@@ -6,7 +6,7 @@ import ast
 from typing import Any
 
 from berth.configuration.errors import ConfigurationError
-from berth.configuration.imports.imported import LLAMA_CPP, NO_GGUF, OFFLOAD, Imported, is_gguf
+from berth.configuration.imports.imported import LLAMA_CPP, OFFLOAD, Imported
 
 _CLASSES = ("LlamaCppModel", "ExllamaModel")
 _OTHERS = ("ReverseProxyModel",)
@@ -113,13 +113,6 @@ def _model(made: Imported, name: str, call: ast.Call) -> None:
     if not isinstance(source, str):
         made.leave(name, "has no model_path that is a text")
         return
-    model: dict[str, Any] = {"source": source}
-    if is_gguf(source):
-        made.leave(f"{name}.model_path", f"carried over, but it is {NO_GGUF}")
-    for word, key, least in (("max_total_tokens", "max_model_len", 2), ("n_threads", "threads", 1)):
-        if word in said:
-            number = made.whole(f"{name}.{word}", said.pop(word), least)
-            if number is not None:
-                model[key] = number
-    made.models[name] = model
+    numbers = ("max_total_tokens", "max_model_len", 2), ("n_threads", "threads", 1)
+    made.models[name] = made.model(source, f"{name}.model_path", said, f"{name}.", numbers)
     made.leave_all(said, f"{name}.", _REASONS)

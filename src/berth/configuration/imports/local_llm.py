@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from berth.configuration.errors import ConfigurationError
-from berth.configuration.imports.imported import KEYS, NO_GGUF, SAMPLING, Imported, is_gguf
+from berth.configuration.imports.imported import KEYS, SAMPLING, Imported
 from berth.configuration.imports.json_file import load_object
 
 _REASONS = {
@@ -49,12 +49,6 @@ def _profile(made: Imported, name: str, profile: Any, models_dir: str) -> None:
         return
     said = dict(profile)
     file = said.pop("model")
-    model: dict[str, Any] = {"source": f"{models_dir}/{file}"}
-    if is_gguf(file):
-        made.leave(f"{name}.model", f"carried over, but it is {NO_GGUF}")
-    if "n_ctx" in said:
-        length = made.whole(f"{name}.n_ctx", said.pop("n_ctx"), 2)
-        if length is not None:
-            model["max_model_len"] = length
-    made.models[name] = model
+    source, numbers = f"{models_dir}/{file}", [("n_ctx", "max_model_len", 2)]
+    made.models[name] = made.model(source, f"{name}.model", said, f"{name}.", numbers)
     made.leave_all(said, f"{name}.", _REASONS)

@@ -8,12 +8,10 @@ from berth.configuration.errors import ConfigurationError
 from berth.configuration.imports.imported import (
     KEYS,
     LLAMA_CPP,
-    NO_GGUF,
     OFFLOAD,
     PROMPT,
     SAMPLING,
     Imported,
-    is_gguf,
 )
 from berth.configuration.imports.javascript import read_object
 from berth.configuration.imports.json_file import load_object
@@ -68,16 +66,14 @@ def _model(made: Imported, name: str, entry: Any, storage: str) -> None:
         return
     params = dict(params)
     file = params.pop("model").replace("\\", "/")
-    model: dict[str, Any] = {"source": f"{storage}/{file}" if storage else file}
     where = f"models.json: {name}."
-    if is_gguf(file):
-        made.leave(f"{where}params.model", f"carried over, but it is {NO_GGUF}")
-    for word, key, least in (("ctxSize", "max_model_len", 2), ("threads", "threads", 1)):
-        if word in params:
-            number = made.whole(f"{where}params.{word}", params.pop(word), least)
-            if number is not None:
-                model[key] = number
-    made.models[name] = model
+    made.models[name] = made.model(
+        f"{storage}/{file}" if storage else file,
+        f"{where}params.model",
+        params,
+        f"{where}params.",
+        (("ctxSize", "max_model_len", 2), ("threads", "threads", 1)),
+    )
     made.leave_all(params, f"{where}params.", _PARAMS)
     rest = {key: value for key, value in entry.items() if key != "params"}
     personalities = rest.pop("personalities", None)
