@@ -166,15 +166,7 @@ class NativeOps(TorchOps):
             _at(prefill.table),
             prefill.count,
             prefill.length,
-            shape.width,
-            shape.heads,
-            shape.kv_heads,
-            shape.head_dim,
-            shape.head_dim**-0.5,
-            shape.cap or 0.0,
-            shape.window or 0,
-            _at(alibi),
-            0 if alibi is None else alibi.stride(0),
+            *_shaped(shape, alibi),
         )
 
     def _attend_decode(
@@ -197,16 +189,23 @@ class NativeOps(TorchOps):
             _at(tables),
             tables.stride(0),
             tables.shape[0],
-            shape.width,
-            shape.heads,
-            shape.kv_heads,
-            shape.head_dim,
-            shape.head_dim**-0.5,
-            shape.cap or 0.0,
-            shape.window or 0,
-            _at(alibi),
-            0 if alibi is None else alibi.stride(0),
+            *_shaped(shape, alibi),
         )
+
+
+def _shaped(shape: AttentionShape, alibi: torch.Tensor | None) -> tuple[object, ...]:
+    """The last arguments of both attention kernels."""
+    return (
+        shape.width,
+        shape.heads,
+        shape.kv_heads,
+        shape.head_dim,
+        shape.head_dim**-0.5,
+        shape.cap or 0.0,
+        shape.window or 0,
+        _at(alibi),
+        0 if alibi is None else alibi.stride(0),
+    )
 
 
 def make_ops(device: torch.device, dtype: torch.dtype) -> TorchOps:
